@@ -1,0 +1,9 @@
+//! Consensus, log, store and membership: who owns which shard, and that shard's log.
+//!
+//! This crate moves bytes; it has never heard of accounts. The crate `steward-actors` gives the bytes their meaning.
+
+pub mod clock;
+pub mod ids;
+pub mod log;
+pub mod raft;
+pub mod store;

@@ -1,0 +1,1 @@
+//! The shard log (being built).

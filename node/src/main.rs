@@ -1,0 +1,2 @@
+//! The binary `steward`.
+fn main() {}
