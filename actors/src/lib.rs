@@ -1,1 +1,5 @@
-//! Being built.
+//! What Steward does: the domain (pure), the actors around it, the feed, and the tasks with their runners.
+
+pub mod blob;
+pub mod domain;
+pub mod task;

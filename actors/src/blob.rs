@@ -1,0 +1,119 @@
+//! Bytes too large for an event: content-addressed files in one local folder.
+//!
+//! Runners write blobs; events name them by hash; clients read them through the gateway.
+//!
+//! # Invariants
+//! - **B1 durable first**: [`BlobStore::keep`] returns after the file and its folder entry are on disk, so an event never
+//!   names a blob that a power cut could take.
+//! - **B2 content**: a blob's name is the BLAKE3 hash of its bytes; equal bytes are stored once.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// How much of a file is hashed at a time.
+const HASH_CHUNK_BYTES: usize = 1 << 16;
+
+/// The BLAKE3 hash of a blob, in lower-case hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BlobHash(Box<str>);
+
+impl BlobHash {
+    /// Checks that a text is 64 lower-case hex digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (text.len() == 64 && text.bytes().all(hex)).then(|| Self(text.into()))
+    }
+
+    /// The hash as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A blob that is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    pub hash: BlobHash,
+    pub bytes: u64,
+}
+
+/// The folder of blobs.
+#[derive(Debug, Clone)]
+pub struct BlobStore {
+    folder: PathBuf,
+}
+
+impl BlobStore {
+    /// Opens the folder, making it when it is not there.
+    pub fn open(folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Moves a finished file in. The file must be on the same file system (the job's scratch folder is).
+    pub fn keep(&self, file: &Path) -> io::Result<Blob> {
+        let (hash, bytes) = hash_file(file)?;
+        let path = self.path(&hash);
+        let parent = path.parent().expect("a blob path has a two-letter folder");
+        fs::create_dir_all(parent)?;
+        File::open(file)?.sync_all()?;
+        fs::rename(file, &path)?;
+        File::open(parent)?.sync_all()?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(Blob { hash, bytes })
+    }
+
+    /// Where a blob's bytes are. The file may be absent; opening it tells.
+    #[must_use]
+    pub fn path(&self, hash: &BlobHash) -> PathBuf {
+        self.folder.join(&hash.0[..2]).join(&*hash.0)
+    }
+}
+
+fn hash_file(file: &Path) -> io::Result<(BlobHash, u64)> {
+    let mut reader = File::open(file)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; HASH_CHUNK_BYTES];
+    loop {
+        let read = reader.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&chunk[..read]);
+    }
+    Ok((BlobHash(hasher.finalize().to_hex().as_str().into()), hasher.count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_equal_bytes_once_under_their_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(dir.path().join("blobs")).unwrap();
+        let keep = |name: &str| {
+            let file = dir.path().join(name);
+            fs::write(&file, b"hello").unwrap();
+            let blob = store.keep(&file).unwrap();
+            assert!(!file.exists(), "the file moved");
+            blob
+        };
+        let (first, second) = (keep("a"), keep("b"));
+        assert_eq!(first, second);
+        assert_eq!(first.bytes, 5);
+        assert_eq!(first.hash.as_str(), blake3::hash(b"hello").to_hex().as_str());
+        assert_eq!(fs::read(store.path(&first.hash)).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn refuses_texts_that_are_no_hash() {
+        assert!(BlobHash::parse(&"a".repeat(64)).is_some());
+        for bad in ["", "../../etc/passwd", &"A".repeat(64), &"a".repeat(63)] {
+            assert!(BlobHash::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The rules, pure: `decide(state, command) -> events` and `evolve(state, event)`.
+//!
+//! Nothing here knows async, I/O, a clock or randomness; the tidy test enforces it.
+
+pub mod ids;
+pub mod task;

@@ -1,0 +1,96 @@
+//! The kinds of task there are, and which slots they use.
+
+/// What a task does. One runner serves each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskKind {
+    /// Brings the recording into the blob store.
+    Fetch,
+    /// Looks at a media file and says what can be done with it.
+    Probe,
+    /// Makes an MP4 (H.264, AAC) that every browser plays.
+    Normalize,
+    /// Makes a still picture.
+    Thumbnail,
+    /// Turns speech into text with times.
+    Transcript,
+    /// Shortens a text and lists its action items.
+    Summarize,
+    /// Cuts a text into chunks and embeds them for search.
+    Index,
+    /// Continues a conversation.
+    Chat,
+    /// Turns texts into vectors.
+    Embed,
+    /// Finds the chunks nearest to a question.
+    Search,
+    /// Answers a question from the account's documents, with citations.
+    Answer,
+}
+
+/// Which slots of a worker a task takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskClass {
+    /// Keeps a core busy; as many slots as cores.
+    Cpu,
+    /// Waits for the network; many slots.
+    Net,
+}
+
+/// Every kind, in the order of their numbers in the log.
+pub const TASK_KINDS: [TaskKind; 11] = [
+    TaskKind::Fetch,
+    TaskKind::Probe,
+    TaskKind::Normalize,
+    TaskKind::Thumbnail,
+    TaskKind::Transcript,
+    TaskKind::Summarize,
+    TaskKind::Index,
+    TaskKind::Chat,
+    TaskKind::Embed,
+    TaskKind::Search,
+    TaskKind::Answer,
+];
+
+impl TaskKind {
+    /// The name used in events, metrics and by clients.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Probe => "probe",
+            Self::Normalize => "normalize",
+            Self::Thumbnail => "thumbnail",
+            Self::Transcript => "transcript",
+            Self::Summarize => "summarize",
+            Self::Index => "index",
+            Self::Chat => "chat",
+            Self::Embed => "embed",
+            Self::Search => "search",
+            Self::Answer => "answer",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        TASK_KINDS.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Which slots it takes.
+    #[must_use]
+    pub fn class(self) -> TaskClass {
+        match self {
+            Self::Fetch => TaskClass::Net,
+            Self::Probe
+            | Self::Normalize
+            | Self::Thumbnail
+            | Self::Transcript
+            | Self::Summarize
+            | Self::Index
+            | Self::Chat
+            | Self::Embed
+            | Self::Search
+            | Self::Answer => TaskClass::Cpu,
+        }
+    }
+}

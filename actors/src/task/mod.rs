@@ -1,0 +1,3 @@
+//! ⑨ Tasks: leased units of a job, run by workers, reported back as commands.
+
+pub mod runner;
