@@ -1,6 +1,7 @@
 //! Names of the things an account owns. Parsed once at the edge, then trusted everywhere.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The longest id a client may choose.
 pub const ID_LEN_MAX: usize = 64;
@@ -13,68 +14,64 @@ pub struct InvalidId;
 fn check(text: &str) -> Result<(), InvalidId> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if starts_well && text.len() <= ID_LEN_MAX && text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(InvalidId)
+    if starts_well && text.len() <= ID_LEN_MAX && text.bytes().all(allowed) { Ok(()) } else { Err(InvalidId) }
+}
+
+/// A checked name of some `Of`. The type parameter keeps an account's name from being used as a job's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id<Of>(Box<str>, PhantomData<Of>);
+
+impl<Of> Id<Of> {
+    /// Checks the text against the rule of ids.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        check(text).map(|()| Self(text.into(), PhantomData))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
-
-        impl $name {
-            /// Checks the text against the rule of ids.
-            pub fn parse(text: &str) -> Result<Self, InvalidId> {
-                check(text).map(|()| Self(text.into()))
-            }
-
-            /// The id as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
+impl<Of> fmt::Display for Id<Of> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-id!(
-    /// A customer account: the unit of order, isolation and placement.
-    AccountId
-);
-id!(
-    /// Where inbound webhooks come from.
-    SourceId
-);
-id!(
-    /// Where outbound webhooks go.
-    EndpointId
-);
-id!(
-    /// A rule "when this event, do this job".
-    PlaybookId
-);
-id!(
-    /// Work a client or a playbook asked for.
-    JobId
-);
-id!(
-    /// A named subscriber whose cursor the shard keeps.
-    ConsumerId
-);
-id!(
-    /// An API key, without its secret.
-    KeyId
-);
+/// A customer account: the unit of order, isolation and placement.
+pub type AccountId = Id<of::Account>;
+/// Where inbound webhooks come from.
+pub type SourceId = Id<of::Source>;
+/// Where outbound webhooks go.
+pub type EndpointId = Id<of::Endpoint>;
+/// A rule "when this event, do this job".
+pub type PlaybookId = Id<of::Playbook>;
+/// Work a client or a playbook asked for.
+pub type JobId = Id<of::Job>;
+/// A named subscriber whose cursor the shard keeps.
+pub type ConsumerId = Id<of::Consumer>;
+/// An API key, without its secret.
+pub type KeyId = Id<of::Key>;
+
+/// What an [`Id`] can be the name of.
+pub mod of {
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Account {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Source {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Endpoint {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Playbook {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Job {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Consumer {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Key {}
+}
 
 #[cfg(test)]
 mod tests {
