@@ -1,0 +1,15 @@
+//! Generates the types and services from the `.proto` files beside this one. Needs `protoc`.
+
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let areas = ["account", "webhook", "job", "event", "admin", "record"];
+    let files: Vec<String> = areas.iter().map(|area| format!("steward/{area}/v1/{area}.proto")).collect();
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    tonic_prost_build::configure()
+        .bytes(".steward.record.v1")
+        .file_descriptor_set_path(out.join("steward.bin"))
+        .compile_protos(&files, &[".".to_owned()])?;
+    println!("cargo::rerun-if-changed=steward");
+    Ok(())
+}
