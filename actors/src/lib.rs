@@ -2,4 +2,5 @@
 
 pub mod blob;
 pub mod domain;
+pub mod shard;
 pub mod task;

@@ -1,6 +1,9 @@
-//! The rules, pure: `decide(state, command) -> events` and `evolve(state, event)`.
+//! ⑤ The rules, pure: `decide(state, command) -> events` and `evolve(state, event)`.
 //!
 //! Nothing here knows async, I/O, a clock or randomness; the tidy test enforces it.
 
+pub mod account;
 pub mod ids;
+pub mod job;
+pub mod pattern;
 pub mod task;

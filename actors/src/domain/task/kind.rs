@@ -1,7 +1,8 @@
 //! The kinds of task there are, and which slots they use.
 
 /// What a task does. One runner serves each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// Brings the recording into the blob store.
     Fetch,

@@ -1,0 +1,158 @@
+//! What can be asked of an account, and what must be known to decide it.
+
+use serde_json::Value;
+
+use super::event::{AiCalled, ApiKeyCreated, EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
+use super::state::Playbook;
+use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
+use crate::domain::job::{Failure, JobKind};
+use crate::domain::task::TaskKind;
+
+/// One attempt at one task: the fence of everything its worker reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRef {
+    pub job: JobId,
+    pub task: TaskKind,
+    pub attempt: u32,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    CreateAccount {
+        display_name: String,
+        wrapped_key: Vec<u8>,
+    },
+    CreateApiKey(ApiKeyCreated),
+    RevokeApiKey {
+        key: KeyId,
+    },
+    PutPlaybook {
+        playbook: PlaybookId,
+        rule: Playbook,
+    },
+    DeletePlaybook {
+        playbook: PlaybookId,
+    },
+    CreateSource(SourceCreated),
+    DeleteSource {
+        source: SourceId,
+    },
+    AcceptWebhook(WebhookAccepted),
+    CreateEndpoint(EndpointCreated),
+    DeleteEndpoint {
+        endpoint: EndpointId,
+    },
+    /// Events up to here are not wanted by the endpoint.
+    SkipDeliveries {
+        endpoint: EndpointId,
+        through_seq: u64,
+    },
+    ReportDelivery {
+        endpoint: EndpointId,
+        event_seq: u64,
+        outcome: DeliveryOutcome,
+    },
+    CreateJob {
+        kind: JobKind,
+        input: Value,
+    },
+    CancelJob {
+        job: JobId,
+    },
+    /// A worker takes the lease of a ready task.
+    StartTask {
+        job: JobId,
+        task: TaskKind,
+        worker: String,
+    },
+    ReportProgress {
+        task: TaskRef,
+        permille: u32,
+        note: String,
+    },
+    ReportCheckpoint {
+        task: TaskRef,
+        state: Value,
+    },
+    ReportAiCall {
+        task: TaskRef,
+        call: AiCalled,
+    },
+    ReportSuccess {
+        task: TaskRef,
+        result: Value,
+    },
+    ReportFailure {
+        task: TaskRef,
+        failure: Failure,
+        retry: RetryAsked,
+    },
+    ReleaseTask {
+        task: TaskRef,
+        reason: ReleaseReason,
+    },
+    AckConsumer {
+        consumer: ConsumerId,
+        seq: u64,
+    },
+    /// Forgets events before this one.
+    TrimFeed {
+        first_seq: u64,
+    },
+}
+
+/// What became of one attempt at a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    Delivered {
+        status: u16,
+        latency_ms: u64,
+    },
+    /// The receiver is gone for good (410).
+    Gone,
+    Failed {
+        status: Option<u16>,
+        error: String,
+        retry_after_ms: Option<u64>,
+    },
+}
+
+/// Whether a failed task may be tried again, as its runner sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAsked {
+    Never,
+    BackOff,
+    AfterMs(u64),
+}
+
+/// A client's name for its request, so that asking twice happens once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: String,
+    /// Hash of the request.
+    pub fingerprint: u64,
+}
+
+/// A command with who asks and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub command: Command,
+    /// Such as `source:zoom`, `key:k1`, `worker`.
+    pub actor: String,
+    pub correlation_id: String,
+    /// The event that caused it; 0 when it came from outside.
+    pub causation_seq: u64,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What the history says that memory does not hold. The actor looks it up before it decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// All delivery ids of the webhook were accepted before; the event that did it.
+    pub delivered_seq: Option<u64>,
+    /// The first answer to this idempotency key.
+    pub answered: Option<(Idempotency, super::decide::Answer)>,
+    /// The job has ended; jobs in memory are open.
+    pub job_ended: bool,
+}

@@ -1,0 +1,141 @@
+//! Decides, never does: one command against one account's state gives events or a rejection.
+
+mod access;
+mod endpoint;
+mod feed;
+mod job;
+mod source;
+mod task;
+
+pub(super) use job::job_id;
+
+use steward_cluster::clock::Timestamp;
+
+use super::command::{Asked, Command, Facts};
+use super::event::{Event, Mark};
+use super::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use super::state::Account;
+
+/// What a command answers: the id it made or met, and the event that tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub id: String,
+    /// Number of the last event of the command; of the first one ever for a repeated command.
+    pub seq: u64,
+}
+
+/// What a command becomes. Nothing at all when it was done before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    pub events: Vec<Event>,
+    pub marks: Vec<Mark>,
+    pub answer: Answer,
+}
+
+/// A business no. Each names the field or thing and the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("{what} {id:?} does not exist")]
+    NotFound { what: &'static str, id: String },
+    #[error("{what} {id:?} exists already")]
+    AlreadyExists { what: &'static str, id: String },
+    #[error("{field} {rule}")]
+    Invalid { field: &'static str, rule: String },
+    #[error("the account has {max} {what}, which is the limit")]
+    Limit { what: &'static str, max: usize },
+    #[error("idempotency_key was used for another request")]
+    KeyReused,
+    /// A worker reports for an attempt that is not the current one.
+    #[error("attempt {attempt} of task {task} of job {job:?} is over")]
+    StaleAttempt { job: String, task: &'static str, attempt: u32 },
+    #[error("task {task} of job {job:?} is not {wanted}")]
+    TaskState { job: String, task: &'static str, wanted: &'static str },
+}
+
+pub(super) type Decision = Result<Decided, Rejection>;
+
+impl Decided {
+    /// One event and the id it is about.
+    pub(super) fn one(event: Event, id: &str) -> Self {
+        Self { events: vec![event], answer: Answer { id: id.to_owned(), seq: 0 }, ..Self::default() }
+    }
+
+    /// Nothing to do; it was done by this event.
+    pub(super) fn done_before(id: &str, seq: u64) -> Self {
+        Self { answer: Answer { id: id.to_owned(), seq }, ..Self::default() }
+    }
+
+    pub(super) fn mark(mark: Mark) -> Self {
+        Self { marks: vec![mark], ..Self::default() }
+    }
+}
+
+/// Equal inputs give equal events, on every node and every replay.
+pub fn decide(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> Decision {
+    if let Some(idempotency) = &asked.idempotency {
+        if idempotency.key.chars().count() > IDEMPOTENCY_KEY_CHARS_MAX {
+            let rule = format!("must have at most {IDEMPOTENCY_KEY_CHARS_MAX} characters");
+            return Err(Rejection::Invalid { field: "idempotency_key", rule });
+        }
+        if let Some((first, answer)) = &facts.answered {
+            let same = first.fingerprint == idempotency.fingerprint;
+            return if same { Ok(Decided::done_before(&answer.id, answer.seq)) } else { Err(Rejection::KeyReused) };
+        }
+    }
+    let creates = matches!(asked.command, Command::CreateAccount { .. });
+    if account.created_at.is_none() && !creates {
+        return Err(Rejection::NotFound { what: "account", id: account.id.to_string() });
+    }
+    let mut decided = dispatch(account, facts, asked, now)?;
+    if !decided.events.is_empty() {
+        let count = u64::try_from(decided.events.len()).expect("a command has a handful of events");
+        decided.answer.seq = account.last_seq + count;
+    }
+    Ok(decided)
+}
+
+fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> Decision {
+    match asked.command.clone() {
+        Command::CreateAccount { display_name, wrapped_key } => access::create(account, display_name, wrapped_key),
+        Command::CreateApiKey(created) => access::create_key(account, created),
+        Command::RevokeApiKey { key } => access::revoke_key(account, key),
+        Command::PutPlaybook { playbook, rule } => access::put_playbook(account, playbook, rule),
+        Command::DeletePlaybook { playbook } => access::delete_playbook(account, playbook),
+        Command::CreateSource(created) => source::create(account, created),
+        Command::DeleteSource { source } => source::delete(account, source),
+        Command::AcceptWebhook(webhook) => source::accept(account, facts, webhook),
+        Command::CreateEndpoint(created) => endpoint::create(account, created),
+        Command::DeleteEndpoint { endpoint } => endpoint::delete(account, endpoint),
+        Command::SkipDeliveries { endpoint, through_seq } => endpoint::skip(account, endpoint, through_seq),
+        Command::ReportDelivery { endpoint, event_seq, outcome } => {
+            endpoint::report(account, endpoint, event_seq, outcome, now)
+        }
+        Command::CreateJob { kind, input } => job::create(account, kind, input),
+        Command::CancelJob { job } => job::cancel(account, facts, job),
+        Command::StartTask { job, task, worker } => task::start(account, job, task, worker),
+        Command::ReportProgress { task, permille, note } => task::progress(account, task, permille, note),
+        Command::ReportCheckpoint { task, state } => task::checkpoint(account, task, state),
+        Command::ReportAiCall { task, call } => task::ai_call(account, task, call),
+        Command::ReportSuccess { task, result } => task::succeed(account, task, result),
+        Command::ReportFailure { task, failure, retry } => task::fail(account, task, failure, retry, now),
+        Command::ReleaseTask { task, reason } => task::release(account, task, reason),
+        Command::AckConsumer { consumer, seq } => feed::acknowledge(account, consumer, seq),
+        Command::TrimFeed { first_seq } => feed::trim(account, first_seq),
+    }
+}
+
+/// Refuses when an account already has all it may have.
+pub(super) fn check_room(have: usize, max: usize, what: &'static str) -> Result<(), Rejection> {
+    if have < max { Ok(()) } else { Err(Rejection::Limit { what, max }) }
+}
+
+/// Spreads retries: up to a fifth later, decided by what is retried rather than by chance.
+pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
+    let name = account.id.as_str().bytes().fold(salt, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let mixed = (name ^ account.last_seq).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let spread = wait_ms / 5 + 1;
+    wait_ms.saturating_add(mixed % spread)
+}
+
+#[cfg(test)]
+mod tests;

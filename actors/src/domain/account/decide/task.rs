@@ -1,0 +1,149 @@
+//! Leases of tasks and what their workers report. Every report is fenced by its attempt.
+
+use serde_json::Value;
+use steward_cluster::clock::Timestamp;
+
+use super::{Decided, Decision, Rejection, jitter_ms};
+use crate::domain::account::command::{RetryAsked, TaskRef};
+use crate::domain::account::event::{AiCalled, Event, ReleaseReason};
+use crate::domain::account::limits::{JSON_BYTES_MAX, TASK_BACK_OFF_MS_MAX, TASK_BACK_OFF_MS_MIN, TASK_FAILURES_MAX};
+use crate::domain::account::state::Account;
+use crate::domain::ids::JobId;
+use crate::domain::job::{Failure, Job, Task, TaskState};
+use crate::domain::task::TaskKind;
+
+pub(super) fn start(account: &Account, job: JobId, task: TaskKind, worker: String) -> Decision {
+    let (_, found) = find(account, &job, task)?;
+    if found.state != TaskState::Ready {
+        return Err(Rejection::TaskState { job: job.to_string(), task: task.as_str(), wanted: "ready" });
+    }
+    let id = job.to_string();
+    Ok(Decided::one(Event::TaskStarted { job, task, attempt: found.attempt + 1, worker }, &id))
+}
+
+pub(super) fn progress(account: &Account, at: TaskRef, permille: u32, note: String) -> Decision {
+    fenced(account, &at)?;
+    let TaskRef { job, task, attempt } = at;
+    let id = job.to_string();
+    Ok(Decided::one(Event::TaskProgressed { job, task, attempt, permille: permille.min(1000), note }, &id))
+}
+
+pub(super) fn checkpoint(account: &Account, at: TaskRef, state: Value) -> Decision {
+    fenced(account, &at)?;
+    check_size("checkpoint", &state)?;
+    let TaskRef { job, task, attempt } = at;
+    let id = job.to_string();
+    Ok(Decided::one(Event::TaskCheckpointed { job, task, attempt, state }, &id))
+}
+
+pub(super) fn ai_call(account: &Account, at: TaskRef, call: AiCalled) -> Decision {
+    fenced(account, &at)?;
+    let id = at.job.to_string();
+    Ok(Decided::one(Event::AiCalled { job: at.job, task: at.task, call }, &id))
+}
+
+/// The last task to succeed ends its job.
+pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision {
+    let (found, _) = fenced(account, &at)?;
+    check_size("result", &result)?;
+    let others_done = found.tasks.iter().all(|(kind, task)| *kind == at.task || task.state == TaskState::Succeeded);
+    let document = (at.task == TaskKind::Index).then(|| indexed(&result)).flatten();
+    let TaskRef { job, task, attempt } = at;
+    let mut decided = Decided::one(Event::JobSucceeded { job: job.clone() }, job.as_str());
+    if !others_done {
+        decided.events.clear();
+    }
+    if let Some(document) = document {
+        decided.events.insert(0, document);
+    }
+    let mut blobs = vec![];
+    collect_blobs(&result, &mut blobs);
+    decided.events.insert(0, Event::TaskSucceeded { job, task, attempt, result, blobs });
+    Ok(decided)
+}
+
+/// A task that fails for good fails its job.
+pub(super) fn fail(account: &Account, at: TaskRef, failure: Failure, retry: RetryAsked, now: Timestamp) -> Decision {
+    let (_, found) = fenced(account, &at)?;
+    let failures = found.failures + 1;
+    let back_off = || {
+        let doubled = TASK_BACK_OFF_MS_MIN.checked_shl(failures - 1).unwrap_or(TASK_BACK_OFF_MS_MAX);
+        jitter_ms(doubled.min(TASK_BACK_OFF_MS_MAX), account, u64::from(at.attempt))
+    };
+    let wait_ms = match retry {
+        RetryAsked::Never => None,
+        RetryAsked::BackOff => Some(back_off()),
+        RetryAsked::AfterMs(asked) => Some(asked.max(back_off())),
+    };
+    let wait_ms = wait_ms.filter(|_| failures < TASK_FAILURES_MAX);
+    let retry_at = wait_ms.map(|wait| Timestamp(now.0.saturating_add(wait)));
+    let TaskRef { job, task, attempt } = at;
+    let id = job.to_string();
+    let ends = Event::JobFailed { job: job.clone(), task, failure: failure.clone() };
+    let mut decided = Decided::one(Event::TaskFailed { job, task, attempt, failure, retry_at }, &id);
+    if retry_at.is_none() {
+        decided.events.push(ends);
+    }
+    Ok(decided)
+}
+
+/// Takes a lease back, or ends a back-off.
+pub(super) fn release(account: &Account, at: TaskRef, reason: ReleaseReason) -> Decision {
+    let (_, found) = find(account, &at.job, at.task)?;
+    let wanted = match reason {
+        ReleaseReason::LeaseLost | ReleaseReason::Drained => TaskState::Running,
+        ReleaseReason::BackOffOver => TaskState::BackingOff,
+    };
+    if found.attempt != at.attempt || found.state != wanted {
+        return Ok(Decided::default()); // Someone was quicker; the task is where it should be.
+    }
+    let TaskRef { job, task, attempt } = at;
+    let id = job.to_string();
+    Ok(Decided::one(Event::TaskReleased { job, task, attempt, reason }, &id))
+}
+
+fn find<'a>(account: &'a Account, job: &JobId, task: TaskKind) -> Result<(&'a Job, &'a Task), Rejection> {
+    let missing = || Rejection::NotFound { what: "open job", id: job.to_string() };
+    let found = account.jobs.get(job).ok_or_else(missing)?;
+    let no_task = || Rejection::NotFound { what: "task", id: task.as_str().to_owned() };
+    Ok((found, found.tasks.get(&task).ok_or_else(no_task)?))
+}
+
+/// The task, when the report comes from its current attempt.
+fn fenced<'a>(account: &'a Account, at: &TaskRef) -> Result<(&'a Job, &'a Task), Rejection> {
+    let stale = || Rejection::StaleAttempt { job: at.job.to_string(), task: at.task.as_str(), attempt: at.attempt };
+    let (job, task) = find(account, &at.job, at.task).map_err(|_| stale())?;
+    if task.state == TaskState::Running && task.attempt == at.attempt { Ok((job, task)) } else { Err(stale()) }
+}
+
+fn check_size(field: &'static str, value: &Value) -> Result<(), Rejection> {
+    if value.to_string().len() <= JSON_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Rejection::Invalid { field, rule: format!("must have at most {JSON_BYTES_MAX} bytes") })
+}
+
+/// The document an index task made, when it made one.
+fn indexed(result: &Value) -> Option<Event> {
+    let text = |field: &str| result.get(field).and_then(Value::as_str).map(str::to_owned);
+    let chunks = result.get("chunks").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok())?;
+    let title = text("title").unwrap_or_default();
+    Some(Event::DocumentIndexed { document: text("document")?, title, blob: text("blob")?, chunks })
+}
+
+/// Every text that is the name of a blob, so that the account may read it.
+fn collect_blobs(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            let hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            if hash && !found.contains(text) {
+                found.push(text.clone());
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_blobs(item, found)),
+        Value::Object(fields) => {
+            fields.iter().filter(|(name, _)| name.contains("blob")).for_each(|(_, item)| collect_blobs(item, found))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

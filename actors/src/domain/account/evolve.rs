@@ -1,0 +1,210 @@
+//! Events into state. Total: an event is a fact, so applying it cannot fail and recovery is a plain fold.
+
+use steward_cluster::clock::Timestamp;
+
+use super::event::{ApiKeyCreated, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated};
+use super::state::{Account, ApiKey, Endpoint, Source};
+use crate::domain::ids::{EndpointId, JobId};
+use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
+use crate::domain::task::TaskKind;
+
+impl Account {
+    /// Applies the account's next event. `cause_seq` is the event that caused it.
+    pub fn evolve(&mut self, seq: u64, at: Timestamp, cause_seq: u64, event: &Event) {
+        self.last_seq = seq;
+        match event {
+            Event::AccountCreated { display_name, wrapped_key } => {
+                self.created_at = Some(at);
+                self.display_name.clone_from(display_name);
+                self.wrapped_key.clone_from(wrapped_key);
+            }
+            Event::ApiKeyCreated(created) => self.key_created(created, at),
+            Event::ApiKeyRevoked { key } => drop(self.keys.remove(key)),
+            Event::PlaybookPut { playbook, rule } => drop(self.playbooks.insert(playbook.clone(), rule.clone())),
+            Event::PlaybookDeleted { playbook } => drop(self.playbooks.remove(playbook)),
+            Event::SourceCreated(created) => self.source_created(created, at),
+            Event::SourceDeleted { source } => drop(self.sources.remove(source)),
+            Event::EndpointCreated(created) => self.endpoint_created(created, seq, at),
+            Event::EndpointDeleted { endpoint } => drop(self.endpoints.remove(endpoint)),
+            Event::EndpointDisabled { endpoint, reason } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.disabled = Some(reason.clone()));
+            }
+            Event::DeliverySucceeded { endpoint, event_seq, .. } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.move_to(*event_seq));
+            }
+            Event::DeliveryFailed { endpoint, event_seq, retry_at, .. } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *retry_at));
+            }
+            Event::JobRequested { job, kind, input, .. } => {
+                let requested = Job::requested(*kind, input.clone(), seq, cause_seq, at);
+                self.jobs.insert(job.clone(), requested);
+            }
+            Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } => {
+                self.jobs.remove(job);
+            }
+            Event::TaskStarted { job, .. }
+            | Event::TaskProgressed { job, .. }
+            | Event::TaskCheckpointed { job, .. }
+            | Event::TaskSucceeded { job, .. }
+            | Event::TaskFailed { job, .. }
+            | Event::TaskReleased { job, .. } => self.change_job(job, |job| job.evolve(at, event)),
+            // On the feed only: nothing decides by them.
+            Event::PlaybookFailed { .. }
+            | Event::WebhookAccepted(_)
+            | Event::AiCalled { .. }
+            | Event::DocumentIndexed { .. } => {}
+        }
+    }
+
+    /// Applies a change that has no number.
+    pub fn mark(&mut self, mark: &Mark) {
+        match mark {
+            Mark::ConsumerAcked { .. } => {} // Kept in the store only.
+            Mark::EndpointSkipped { endpoint, through_seq } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.move_to(*through_seq));
+            }
+            Mark::FeedTrimmed { first_seq } => self.first_seq = *first_seq,
+        }
+    }
+
+    fn key_created(&mut self, created: &ApiKeyCreated, at: Timestamp) {
+        let ApiKeyCreated { key, role, label, hash, expires_at } = created.clone();
+        self.keys.insert(key, ApiKey { role, label, hash, created_at: at, expires_at });
+    }
+
+    fn source_created(&mut self, created: &SourceCreated, at: Timestamp) {
+        let SourceCreated { source, scheme, token, sealed_secrets, tolerance_s, public_url } = created.clone();
+        let state = Source { scheme, token, sealed_secrets, tolerance_s, public_url, created_at: at };
+        self.sources.insert(source, state);
+    }
+
+    fn endpoint_created(&mut self, created: &EndpointCreated, seq: u64, at: Timestamp) {
+        let EndpointCreated { endpoint, url, patterns, sealed_secret } = created.clone();
+        let state = Endpoint {
+            url,
+            patterns,
+            sealed_secret,
+            created_at: at,
+            disabled: None,
+            cursor: seq,
+            failed_attempts: 0,
+            retry_at: None,
+        };
+        self.endpoints.insert(endpoint, state);
+    }
+
+    fn change_endpoint(&mut self, id: &EndpointId, change: impl FnOnce(&mut Endpoint)) {
+        if let Some(endpoint) = self.endpoints.get_mut(id) {
+            change(endpoint);
+        }
+    }
+
+    fn change_job(&mut self, id: &JobId, change: impl FnOnce(&mut Job)) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            change(job);
+        }
+    }
+}
+
+impl Endpoint {
+    fn move_to(&mut self, seq: u64) {
+        self.cursor = self.cursor.max(seq);
+        self.failed_attempts = 0;
+        self.retry_at = None;
+    }
+
+    fn failed(&mut self, event_seq: u64, retry_at: Option<Timestamp>) {
+        if retry_at.is_none() {
+            self.move_to(event_seq); // Given up.
+        } else {
+            self.failed_attempts += 1;
+            self.retry_at = retry_at;
+        }
+    }
+}
+
+impl Job {
+    /// Applies an event of this job. The store folds ended jobs by this too, so it knows every job event.
+    pub fn evolve(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::JobSucceeded { .. } => self.end(JobState::Succeeded, at),
+            Event::JobFailed { failure, .. } => {
+                self.end(JobState::Failed, at);
+                self.failure = Some(failure.clone());
+            }
+            Event::JobCancelled { .. } => self.end(JobState::Cancelled, at),
+            Event::TaskStarted { task, attempt, worker, .. } => self.change_task(*task, |task| {
+                task.state = TaskState::Running;
+                task.attempt = *attempt;
+                task.worker = Some(worker.clone());
+                task.retry_at = None;
+            }),
+            Event::TaskProgressed { task, permille, note, .. } => self.change_task(*task, |task| {
+                task.permille = *permille;
+                task.note.clone_from(note);
+            }),
+            Event::TaskCheckpointed { task, state, .. } => {
+                self.change_task(*task, |task| task.checkpoint = Some(state.clone()));
+            }
+            Event::TaskSucceeded { task, result, .. } => {
+                self.change_task(*task, |task| task.succeeded(result.clone()));
+                self.unblock();
+            }
+            Event::TaskFailed { task, failure, retry_at, .. } => {
+                self.change_task(*task, |task| task.failed(failure.clone(), *retry_at));
+            }
+            Event::TaskReleased { task, reason, .. } => self.change_task(*task, |task| task.released(*reason)),
+            Event::AccountCreated { .. }
+            | Event::ApiKeyCreated(_)
+            | Event::ApiKeyRevoked { .. }
+            | Event::PlaybookPut { .. }
+            | Event::PlaybookDeleted { .. }
+            | Event::PlaybookFailed { .. }
+            | Event::SourceCreated(_)
+            | Event::SourceDeleted { .. }
+            | Event::WebhookAccepted(_)
+            | Event::EndpointCreated(_)
+            | Event::EndpointDeleted { .. }
+            | Event::EndpointDisabled { .. }
+            | Event::DeliverySucceeded { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::JobRequested { .. }
+            | Event::AiCalled { .. }
+            | Event::DocumentIndexed { .. } => {}
+        }
+    }
+
+    fn change_task(&mut self, kind: TaskKind, change: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.tasks.get_mut(&kind) {
+            change(task);
+        }
+    }
+}
+
+impl Task {
+    fn succeeded(&mut self, result: serde_json::Value) {
+        self.state = TaskState::Succeeded;
+        self.permille = 1000;
+        self.result = Some(result);
+        self.checkpoint = None;
+        self.worker = None;
+        self.failure = None;
+    }
+
+    fn failed(&mut self, failure: Failure, retry_at: Option<Timestamp>) {
+        self.state = if retry_at.is_some() { TaskState::BackingOff } else { TaskState::Failed };
+        self.failures += 1;
+        self.failure = Some(failure);
+        self.retry_at = retry_at;
+        self.worker = None;
+    }
+
+    fn released(&mut self, reason: ReleaseReason) {
+        self.state = TaskState::Ready;
+        self.worker = None;
+        match reason {
+            ReleaseReason::LeaseLost | ReleaseReason::Drained => {}
+            ReleaseReason::BackOffOver => self.retry_at = None,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! ③ Leads shards: admits commands, wakes account actors, writes what they decide, applies what commits.
+//!
+//! The router calls [`Shards::execute`]; gateway, feed and tasks read through [`Reads`]; whoever must act on what happened
+//! (task board, deliveries, source cache) is an [`Observer`].
+
+use std::time::Duration;
+
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+
+use crate::domain::account::{Event, Mark, Rejection};
+use crate::domain::ids::AccountId;
+
+/// Is told what was applied on shards this node leads, in order per account, on the applier's thread: it must be quick.
+pub trait Observer: Send + Sync + 'static {
+    /// An event of an account is applied and durable.
+    fn applied(&self, account: &AccountId, seq: u64, at: Timestamp, event: &Event);
+    /// A change that has no number is applied and durable.
+    fn marked(&self, account: &AccountId, mark: &Mark);
+    /// This node now leads the shard; its state is in the store.
+    fn led(&self, shard: ShardId);
+}
+
+/// Why a command got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecuteError {
+    #[error(transparent)]
+    Rejected(#[from] Rejection), // Nothing to add: the rejection says it all.
+    /// A permit limit is reached; nothing was done.
+    #[error("{what} is full")]
+    Overloaded { what: &'static str, retry_after: Duration },
+    /// The shard has no ready leader here; nothing was done.
+    #[error("{shard} is not led by this node")]
+    NotLed { shard: ShardId },
+    /// Its actor panicked too often; nothing was done.
+    #[error("account {account} is in quarantine: {reason}")]
+    Quarantined { account: AccountId, reason: String },
+    /// Free space is below the reserve; nothing was done.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The record may still commit, so only a retry with the same idempotency key is safe.
+    #[error("the outcome of the command on {shard} is unknown")]
+    OutcomeUnknown { shard: ShardId },
+}
