@@ -22,6 +22,8 @@ pub struct Answer {
     pub id: String,
     /// Number of the last event of the command; of the first one ever for a repeated command.
     pub seq: u64,
+    /// It was done before; nothing happened this time.
+    pub repeated: bool,
 }
 
 /// What a command becomes. Nothing at all when it was done before.
@@ -57,12 +59,12 @@ pub(super) type Decision = Result<Decided, Rejection>;
 impl Decided {
     /// One event and the id it is about.
     pub(super) fn one(event: Event, id: &str) -> Self {
-        Self { events: vec![event], answer: Answer { id: id.to_owned(), seq: 0 }, ..Self::default() }
+        Self { events: vec![event], answer: Answer { id: id.to_owned(), ..Answer::default() }, ..Self::default() }
     }
 
     /// Nothing to do; it was done by this event.
     pub(super) fn done_before(id: &str, seq: u64) -> Self {
-        Self { answer: Answer { id: id.to_owned(), seq }, ..Self::default() }
+        Self { answer: Answer { id: id.to_owned(), seq, repeated: true }, ..Self::default() }
     }
 
     pub(super) fn mark(mark: Mark) -> Self {

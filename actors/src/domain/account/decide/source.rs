@@ -46,6 +46,6 @@ pub(super) fn accept(account: &Account, facts: &Facts, webhook: WebhookAccepted)
     let mut follow_ups = playbook::follow(account, &webhook);
     let mut events = vec![Event::WebhookAccepted(webhook)];
     events.append(&mut follow_ups);
-    let answer = super::Answer { id, seq: 0 };
+    let answer = super::Answer { id, ..super::Answer::default() };
     Ok(Decided { events, answer, ..Decided::default() })
 }
