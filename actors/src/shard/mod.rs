@@ -3,6 +3,12 @@
 //! The router calls [`Shards::execute`]; gateway, feed and tasks read through [`Reads`]; whoever must act on what happened
 //! (task board, deliveries, source cache) is an [`Observer`].
 
+mod reads;
+mod shards;
+
+pub use reads::{Document, FeedEntry, ReadError, Reads};
+pub use shards::{Retention, ShardRow, Shards, ShardsConfig};
+
 use std::time::Duration;
 
 use steward_cluster::clock::Timestamp;
