@@ -1,1 +1,48 @@
-//! Consensus (being built).
+//! Consensus: which entries of a shard are decided, in which order and term, and who may decide the next.
+//!
+//! `node/` starts the [`Driver`]; shards propose through its [`DriverHandle`]; the store is its [`StateMachine`]. The
+//! simulation runs the same [`Core`] without threads.
+//!
+//! # Invariants
+//! - **R1 durability**: a proposal is answered with success only after its entry is durable on a majority and applied.
+//! - **R2 order**: a shard's entries are applied in index order, without gaps, never twice in one life of the store.
+//! - **R3 fencing**: a proposal carries the term it was decided in and is appended in no other.
+//! - **R4 readiness**: a leader is reported ready only after all entries of earlier terms are applied.
+//! - **R5 answer**: every proposal is answered exactly once; "outcome unknown" is the only answer that leaves it open.
+//! - **R6 absence**: no wall clock, no thread randomness and no domain code in the core; snapshots are not sent to peers
+//!   and members do not change while it runs.
+//!
+//! Checked by `tests/sim/invariants/` at every step.
+//!
+//! # Decisions
+//! - The library reports broken invariants by panic. A panic of a driver thread ends the process: state may be half
+//!   changed, and a restart rebuilds it from the log. The alternative, going on with the other shards, was refused.
+//! - The core hands committed entries over and counts them as applied at once; the applier runs behind it. Membership
+//!   changes, the one thing the library wants applied in step, are to be applied by the core itself.
+
+mod applier;
+mod core;
+mod driver;
+mod election;
+mod error;
+mod group;
+mod handle;
+mod metrics;
+mod open;
+mod pump;
+mod round;
+mod status;
+mod storage;
+mod vote;
+
+#[cfg(test)]
+mod driver_tests;
+
+pub use self::core::{Core, CoreConfig, PROPOSAL_BYTES_MAX};
+pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, abort_process, start};
+pub use self::election::ElectionTicks;
+pub use self::error::{ApplyError, DriverFailure, ProposeError, StartError};
+pub use self::group::IN_FLIGHT_MAX;
+pub use self::handle::{Done, DriverHandle, Proposal};
+pub use self::round::{Committed, CommittedEntry, PeerMessage, Role, Round};
+pub use self::status::ShardStatus;

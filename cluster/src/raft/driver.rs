@@ -1,0 +1,181 @@
+//! Starts and stops the threads of consensus: driver, log and applier. `node/` does that, once.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::bounded;
+
+use crate::clock::Clock;
+use crate::ids::{LogIndex, NodeId, ShardId};
+use crate::log::{Log, LogThread, RecoveredShard};
+use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
+use crate::raft::handle::{Inbox, Input};
+use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump};
+use crate::raft::status::StatusBoard;
+use crate::raft::{
+    ApplyError, Committed, Core, CoreConfig, DriverFailure, DriverHandle, ElectionTicks, Role, ShardStatus, StartError,
+};
+
+/// Payload bytes kept in memory by default.
+const CACHED_BYTES_MAX: usize = 16 << 20;
+
+/// Called once when the driver can not go on; in production [`abort_process`].
+pub type OnFailure = Arc<dyn Fn(DriverFailure) + Send + Sync>;
+
+/// What a driver is started with.
+pub struct DriverConfig {
+    /// This node, the only voter of its shards.
+    pub node: NodeId,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Where durations come from.
+    pub clock: Arc<dyn Clock>,
+    /// What happens when it can not go on.
+    pub on_failure: OnFailure,
+}
+
+/// What committed entries are applied to.
+pub trait StateMachine: Send + 'static {
+    /// Applies entries of many shards, in order per shard, each directly behind the one applied before. An entry with
+    /// empty data changes nothing but the applied index.
+    ///
+    /// # Errors
+    /// Whatever keeps the entries from being applied; the driver gives up then.
+    fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError>;
+
+    /// This node's role in a shard changed; every entry handed over before is applied.
+    fn role_changed(&mut self, shard: ShardId, role: Role);
+}
+
+/// A running driver. Dropping it is like pulling the plug: what was not durable yet is answered as unknown.
+pub struct Driver {
+    handle: DriverHandle,
+    unplugged: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Driver {
+    /// The callers' end.
+    #[must_use]
+    pub fn handle(&self) -> DriverHandle {
+        self.handle.clone()
+    }
+
+    /// Finishes everything taken in so far, then ends the threads.
+    pub fn stop(mut self) {
+        self.handle.inbox.stop();
+        self.join();
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A panic was reported through the failure hook.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.unplugged.store(true, Ordering::Release);
+        // With a full inbox the driver is awake and looks at the flag anyway.
+        self.handle.inbox.offer(Input::Stop).ok();
+        self.join();
+    }
+}
+
+/// Starts consensus over an opened log. `applied` says how far the store is; entries after that are applied again.
+///
+/// # Errors
+/// [`StartError::StoreBehindLog`] names a shard whose store must be rebuilt from a snapshot first. The other errors say
+/// what is wrong with the log or the system.
+pub fn start<M: StateMachine>(
+    config: DriverConfig,
+    (log, recovered): (Log, Vec<RecoveredShard>),
+    applied: &[(ShardId, LogIndex)],
+    machine: M,
+) -> Result<Driver, StartError> {
+    let core_config = CoreConfig {
+        node: config.node,
+        shards: config.shards,
+        voters: vec![config.node],
+        elections: ElectionTicks::default(),
+        seed: config.node.0,
+        cached_bytes_max: CACHED_BYTES_MAX,
+    };
+    let core = Core::open(&core_config, recovered, applied, &log.reader())?;
+    let board = Arc::new(StatusBoard::new(statuses(&core, config.shards, applied)));
+
+    let inbox = Arc::new(Inbox::new());
+    // As large as what can be in flight, so that the log's thread never waits for the driver.
+    let (durable_sender, durable) = bounded(BATCHES_IN_FLIGHT_MAX);
+    let (rounds, rounds_receiver) = bounded(ROUNDS_WAITING_MAX);
+    let on_log_failure = Arc::clone(&config.on_failure);
+    let log = LogThread::start(
+        log,
+        Arc::clone(&config.clock),
+        // The driver may be gone when the last batches become durable.
+        move |batch| {
+            durable_sender.send(batch).ok();
+        },
+        move |failure| on_log_failure(DriverFailure::Log(failure)),
+    )
+    .map_err(|source| StartError::Thread { name: "steward-log", source })?;
+
+    let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock: config.clock };
+    let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || Ok(applier.run()?))?;
+    let unplugged = Arc::new(AtomicBool::new(false));
+    let pump = Pump {
+        core,
+        inbox: Arc::clone(&inbox),
+        durable,
+        log,
+        rounds,
+        board: Arc::clone(&board),
+        unplugged: Arc::clone(&unplugged),
+        is_stopping: false,
+    };
+    let driver = spawn("steward-driver", config.on_failure, move || {
+        pump.run();
+        Ok(())
+    })?;
+    Ok(Driver { handle: DriverHandle { inbox, board }, unplugged, threads: vec![driver, applier] })
+}
+
+/// Ends the process with the reason: after a restart the log says what really happened.
+pub fn abort_process(failure: DriverFailure) {
+    let cause: &dyn std::error::Error = &failure;
+    tracing::error!(error = cause, "consensus failed, the process ends");
+    std::process::abort();
+}
+
+fn statuses<T>(core: &Core<T>, shards: u16, applied: &[(ShardId, LogIndex)]) -> impl Iterator<Item = ShardStatus> {
+    (0..shards).filter_map(move |shard| {
+        let applied = applied.iter().find(|(of, _)| of.0 == shard).map_or(LogIndex(0), |(_, index)| *index);
+        core.status(ShardId(shard)).map(|status| ShardStatus { applied, ..status })
+    })
+}
+
+fn spawn(
+    name: &'static str,
+    on_failure: OnFailure,
+    body: impl FnOnce() -> Result<(), DriverFailure> + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let guarded = move || {
+        let outcome = catch_unwind(AssertUnwindSafe(body))
+            .unwrap_or_else(|panic| Err(DriverFailure::Panic { thread: name, reason: text_of(panic.as_ref()) }));
+        if let Err(failure) = outcome {
+            on_failure(failure);
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded);
+    thread.map_err(|source| StartError::Thread { name, source })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given").to_owned()
+}

@@ -1,0 +1,331 @@
+//! The driver on a real folder: readiness, acknowledged proposals after pulling the plug, purge, and refusals.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::ids::{LogIndex, NodeId, ShardId, Term};
+use crate::log::disk::{Disk, DiskFile, FolderDisk};
+use crate::log::{Log, LogConfig};
+
+const SHARDS: u16 = 64;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder that counts the syncs of its files.
+struct CountingDisk {
+    folder: FolderDisk,
+    syncs: Arc<AtomicU64>,
+}
+
+struct CountingFile {
+    file: Box<dyn DiskFile>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl DiskFile for CountingFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.file.sync()
+    }
+}
+
+impl CountingDisk {
+    fn counted(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
+        Box::new(CountingFile { file, syncs: Arc::clone(&self.syncs) })
+    }
+}
+
+impl Disk for CountingDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.folder.list()
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(self.counted(self.folder.create(name)?))
+    }
+    fn reopen(&self, name: &str, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        Ok(self.counted(self.folder.reopen(name, len)?))
+    }
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.folder.len(name)
+    }
+    fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.folder.read(name, offset, len)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.folder.sync_dir()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.folder.free_bytes()
+    }
+}
+
+type Applied = BTreeMap<(ShardId, LogIndex), Bytes>;
+
+/// Remembers what was applied and insists on the order.
+struct Remembering {
+    applied: Arc<Mutex<Applied>>,
+    last: BTreeMap<ShardId, LogIndex>,
+    roles: Sender<(ShardId, Role)>,
+}
+
+impl StateMachine for Remembering {
+    fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError> {
+        for entry in entries {
+            let last = self.last.entry(entry.shard).or_default();
+            assert_eq!(entry.index, LogIndex(last.0 + 1), "{} skips or repeats", entry.shard);
+            *last = entry.index;
+            self.applied.lock().insert((entry.shard, entry.index), entry.data.clone());
+        }
+        Ok(())
+    }
+
+    fn role_changed(&mut self, shard: ShardId, role: Role) {
+        self.roles.send((shard, role)).ok();
+    }
+}
+
+struct Node {
+    driver: Driver,
+    applied: Arc<Mutex<Applied>>,
+    roles: Receiver<(ShardId, Role)>,
+    syncs: Arc<AtomicU64>,
+    failures: Receiver<DriverFailure>,
+}
+
+fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Result<Node, StartError> {
+    let syncs = Arc::new(AtomicU64::new(0));
+    let disk = CountingDisk { folder: FolderDisk::open(folder).unwrap(), syncs: Arc::clone(&syncs) };
+    let opened = Log::open(Arc::new(disk), log).unwrap();
+    let remembered = Arc::new(Mutex::new(Applied::new()));
+    let (roles_sender, roles) = unbounded();
+    let (failures_sender, failures) = unbounded();
+    let machine =
+        Remembering { applied: Arc::clone(&remembered), last: applied.iter().copied().collect(), roles: roles_sender };
+    let config = DriverConfig {
+        node: NodeId(1),
+        shards: SHARDS,
+        clock: Arc::new(SystemClock::new()),
+        on_failure: Arc::new(move |failure| {
+            failures_sender.send(failure).ok();
+        }),
+    };
+    let driver = start(config, opened, applied, machine)?;
+    Ok(Node { driver, applied: remembered, roles, syncs, failures })
+}
+
+impl Node {
+    /// The terms of all shards once every one of them is led.
+    fn ready(&self) -> BTreeMap<ShardId, Term> {
+        let mut terms = BTreeMap::new();
+        while terms.len() < usize::from(SHARDS) {
+            let (shard, role) = self.roles.recv_timeout(PATIENCE).expect("every shard is soon ready");
+            if let Role::Leader { term, ready: true } = role {
+                terms.insert(shard, term);
+            }
+        }
+        terms
+    }
+
+    fn propose(&self, shard: ShardId, term: Term, data: impl Into<Bytes>) -> Result<LogIndex, ProposeError> {
+        propose(&self.driver.handle(), shard, term, data.into())
+    }
+}
+
+fn propose(handle: &DriverHandle, shard: ShardId, term: Term, data: Bytes) -> Result<LogIndex, ProposeError> {
+    let (answer, answered) = crossbeam_channel::bounded(1);
+    let done: Done = Box::new(move |outcome| answer.send(outcome).unwrap());
+    handle.propose(Proposal { shard, term, data, done });
+    answered.recv_timeout(PATIENCE).expect("every proposal is answered")
+}
+
+/// Proposes from one thread per shard, one proposal at a time each, until all are done or the node is gone; gives what
+/// was acknowledged.
+fn load(handle: &DriverHandle, terms: &BTreeMap<ShardId, Term>, each: usize, done: &Sender<()>) -> Applied {
+    let acknowledged = Mutex::new(Applied::new());
+    std::thread::scope(|scope| {
+        for (&shard, &term) in terms {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                for number in 0..each {
+                    let data = Bytes::from(format!("{shard} proposal {number}"));
+                    let Ok(index) = propose(handle, shard, term, data.clone()) else { return };
+                    acknowledged.lock().insert((shard, index), data);
+                    done.send(()).ok();
+                }
+            });
+        }
+    });
+    acknowledged.into_inner()
+}
+
+fn assert_holds(applied: &Applied, acknowledged: &Applied) {
+    for (place, data) in acknowledged {
+        assert_eq!(applied.get(place), Some(data), "acknowledged entry {place:?} is missing");
+    }
+}
+
+#[test]
+fn all_shards_are_ready_after_one_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path(), LogConfig::default(), &[]).unwrap();
+    let before = 1; // Opening syncs the header of the first segment.
+    assert!(node.ready().values().all(|term| *term == Term(1)));
+    assert_eq!(node.syncs.load(Ordering::Relaxed) - before, 1, "64 elections share one batch");
+    let status = node.driver.handle().status(ShardId(63)).unwrap();
+    assert_eq!((status.role, status.applied), (Role::Leader { term: Term(1), ready: true }, LogIndex(1)));
+    node.driver.stop();
+    let again = open(folder.path(), LogConfig::default(), &[]).unwrap();
+    assert!(again.ready().values().all(|term| *term == Term(2)));
+}
+
+#[test]
+fn ten_thousand_proposals_share_syncs_and_survive_the_plug() {
+    let folder = tempfile::tempdir().unwrap();
+    // A sync as slow as that of a common disk, so that the measure does not depend on this one.
+    let log = LogConfig { sync_delay: Duration::from_millis(1), ..LogConfig::default() };
+    let node = open(folder.path(), log, &[]).unwrap();
+    let terms = node.ready();
+    let before = node.syncs.load(Ordering::Relaxed);
+    let (done, progress) = unbounded();
+    let handle = node.driver.handle();
+    let loader = std::thread::spawn(move || load(&handle, &terms, 1_000, &done));
+    for _ in 0..10_000 {
+        progress.recv_timeout(PATIENCE).expect("proposals go on being acknowledged");
+    }
+    let syncs = node.syncs.load(Ordering::Relaxed) - before;
+    let applied_before = Arc::clone(&node.applied);
+    drop(node);
+    let acknowledged = loader.join().unwrap();
+    assert!(acknowledged.len() >= 10_000);
+    assert!(acknowledged.len() < 64_000, "the plug was pulled in the middle");
+    assert!(syncs * 2 < 10_000, "{syncs} syncs for 10000 proposals");
+    assert_holds(&applied_before.lock(), &acknowledged);
+
+    // A store that lost everything is filled from the log alone.
+    let node = open(folder.path(), LogConfig::default(), &[]).unwrap();
+    node.ready();
+    assert_holds(&node.applied.lock(), &acknowledged);
+    assert!(node.failures.is_empty());
+}
+
+#[test]
+fn proposals_of_another_term_or_shard_or_size_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path(), LogConfig::default(), &[]).unwrap();
+    node.ready();
+    let shard = ShardId(5);
+    let stale = ProposeError::StaleTerm { shard, decided: Term(9), current: Term(1) };
+    assert_eq!(node.propose(shard, Term(9), "x"), Err(stale));
+    assert_eq!(node.propose(ShardId(SHARDS), Term(1), "x"), Err(ProposeError::NoSuchShard { shard: ShardId(SHARDS) }));
+    for bytes in [0, PROPOSAL_BYTES_MAX + 1] {
+        let size = ProposeError::Size { shard, bytes, bytes_max: PROPOSAL_BYTES_MAX };
+        assert_eq!(node.propose(shard, Term(1), vec![0; bytes]), Err(size));
+    }
+    assert_eq!(node.propose(shard, Term(1), vec![7; PROPOSAL_BYTES_MAX]), Ok(LogIndex(2)));
+    let handle = node.driver.handle();
+    node.driver.stop();
+    assert_eq!(propose(&handle, shard, Term(1), "late".into()), Err(ProposeError::Stopped));
+}
+
+#[test]
+fn a_full_disk_refuses_proposals() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = LogConfig { reserve_bytes: u64::MAX, floor_bytes: 0, ..LogConfig::default() };
+    let node = open(folder.path(), log, &[]).unwrap();
+    let terms = node.ready();
+    let shard = ShardId(0);
+    // The log measures space with a write and tells before the next one is durable, so the third proposal must see it.
+    let outcomes = [(); 3].map(|()| node.propose(shard, terms[&shard], "x"));
+    assert_eq!(outcomes[2], Err(ProposeError::SpaceLow { shard }));
+}
+
+#[test]
+fn snapshots_free_the_log_and_a_store_behind_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = LogConfig { segment_bytes: 4 << 10, ..LogConfig::default() };
+    let node = open(folder.path(), log.clone(), &[]).unwrap();
+    let terms = node.ready();
+    let segments = || std::fs::read_dir(folder.path()).unwrap().count();
+    let (done, _progress) = unbounded();
+    load(&node.driver.handle(), &terms, 20, &done);
+    let many = segments();
+    for shard in terms.keys() {
+        node.driver.handle().snapshot_taken(*shard, LogIndex(21));
+    }
+    // Another write behind the marks, so that they are durable and acted upon.
+    assert_eq!(node.propose(ShardId(0), Term(1), "behind"), Ok(LogIndex(22)));
+    assert_eq!(node.driver.handle().status(ShardId(0)).unwrap().first, LogIndex(22));
+    node.driver.stop();
+    assert!(many > 5 && segments() <= 3, "{} of {many} files are left", segments());
+
+    let applied: Vec<_> = terms.keys().map(|shard| (*shard, LogIndex(21))).collect();
+    let node = open(folder.path(), log.clone(), &applied).unwrap();
+    assert_eq!(node.ready()[&ShardId(0)], Term(2));
+    assert_eq!(node.applied.lock().get(&(ShardId(0), LogIndex(22))), Some(&Bytes::from("behind")));
+    node.driver.stop();
+
+    let behind = open(folder.path(), log.clone(), &applied[1..]).err().expect("entries 1 to 21 are gone");
+    let names =
+        matches!(behind, StartError::StoreBehindLog { shard: ShardId(0), applied: LogIndex(0), first: LogIndex(22) });
+    assert!(names, "{behind}");
+    let mut ahead = applied;
+    ahead[7].1 = LogIndex(99);
+    let ahead = open(folder.path(), log, &ahead).err().expect("the store knows entries the log lost");
+    assert!(matches!(ahead, StartError::LogBehindStore { shard: ShardId(7), .. }), "{ahead}");
+}
+
+/// A state machine that fails in the way told.
+struct Failing {
+    panics: bool,
+}
+
+impl StateMachine for Failing {
+    fn apply(&mut self, _entries: &[Committed<'_>]) -> Result<(), ApplyError> {
+        assert!(!self.panics, "as told");
+        Err(ApplyError { source: "no".into() })
+    }
+
+    fn role_changed(&mut self, _shard: ShardId, _role: Role) {}
+}
+
+#[test]
+fn a_state_machine_that_cannot_follow_ends_the_driver() {
+    for panics in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FolderDisk::open(folder.path()).unwrap();
+        let opened = Log::open(Arc::new(disk), LogConfig::default()).unwrap();
+        let (failures_sender, failures) = unbounded();
+        let config = DriverConfig {
+            node: NodeId(1),
+            shards: 1,
+            clock: Arc::new(SystemClock::new()),
+            on_failure: Arc::new(move |failure| failures_sender.send(failure).unwrap()),
+        };
+        let driver = start(config, opened, &[], Failing { panics }).unwrap();
+        let failure = failures.recv_timeout(PATIENCE).unwrap();
+        match failure {
+            DriverFailure::Apply(_) => assert!(!panics),
+            DriverFailure::Panic { thread: "steward-applier", ref reason } => {
+                assert!(panics && reason.contains("as told"))
+            }
+            DriverFailure::Log(_) | DriverFailure::Panic { .. } => panic!("{failure}"),
+        }
+        driver.stop();
+    }
+}

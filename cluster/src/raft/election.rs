@@ -1,0 +1,55 @@
+//! How long a group waits before it looks for a leader, and the explicit randomness behind it. Used by the core.
+
+/// Heartbeat and election times, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElectionTicks {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: usize,
+    /// The shortest silence after which a follower campaigns.
+    pub silence_min: usize,
+    /// The end of the range, itself never drawn.
+    pub silence_max: usize,
+}
+
+impl Default for ElectionTicks {
+    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms.
+    fn default() -> Self {
+        Self { heartbeat: 2, silence_min: 8, silence_max: 12 }
+    }
+}
+
+impl ElectionTicks {
+    /// A silence from the range, moving the seed on.
+    pub(crate) fn draw(&self, seed: &mut u64) -> usize {
+        let width = u64::try_from(self.silence_max - self.silence_min).unwrap_or(u64::MAX).max(1);
+        let above = usize::try_from(next(seed) % width).unwrap_or_default();
+        self.silence_min + above
+    }
+}
+
+/// SplitMix64: well spread, eight bytes of state, the same on every platform.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_cover_the_range_and_repeat() {
+        let ticks = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 12 };
+        let draws = |mut seed: u64| (0..64).map(|_| ticks.draw(&mut seed)).collect::<Vec<_>>();
+        let drawn = draws(17);
+        assert_eq!(drawn, draws(17));
+        assert_ne!(drawn, draws(18));
+        for silence in 8..12 {
+            assert!(drawn.contains(&silence), "{silence} never drawn");
+        }
+        assert!(drawn.iter().all(|silence| (8..12).contains(silence)));
+    }
+}

@@ -1,0 +1,52 @@
+//! How each shard stands, for operators and readiness. Written by the driver and the applier, read by anyone at any time.
+
+use parking_lot::Mutex;
+
+use crate::ids::{LogIndex, ShardId, Term};
+use crate::raft::Role;
+
+/// One shard as this node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// What this node is in the shard.
+    pub role: Role,
+    /// The newest term it knows.
+    pub term: Term,
+    /// The first entry its log still has.
+    pub first: LogIndex,
+    /// The last entry of its log, durable or not.
+    pub last: LogIndex,
+    /// The last entry known to be committed.
+    pub committed: LogIndex,
+    /// The last entry the state machine has applied.
+    pub applied: LogIndex,
+}
+
+/// The status of all shards of a node.
+pub(crate) struct StatusBoard {
+    shards: Vec<Mutex<ShardStatus>>,
+}
+
+impl StatusBoard {
+    pub(crate) fn new(shards: impl Iterator<Item = ShardStatus>) -> Self {
+        Self { shards: shards.map(Mutex::new).collect() }
+    }
+
+    pub(crate) fn read(&self, shard: ShardId) -> Option<ShardStatus> {
+        self.shards.get(usize::from(shard.0)).map(|status| *status.lock())
+    }
+
+    /// Notes everything but the applied index, which the applier owns.
+    pub(crate) fn note(&self, shard: ShardId, status: ShardStatus) {
+        if let Some(cell) = self.shards.get(usize::from(shard.0)) {
+            let mut cell = cell.lock();
+            *cell = ShardStatus { applied: cell.applied, ..status };
+        }
+    }
+
+    pub(crate) fn note_applied(&self, shard: ShardId, index: LogIndex) {
+        if let Some(cell) = self.shards.get(usize::from(shard.0)) {
+            cell.lock().applied = index;
+        }
+    }
+}
