@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -160,45 +159,36 @@ fn a_failing_sink_ends_the_view() {
 /// Every batch sets all keys to its own index; no view, scan or point read may mix two of them.
 #[test]
 fn views_are_of_one_moment_while_a_writer_runs() {
-    const KEYS: u64 = 300;
-    const VIEWS: usize = 40;
+    const KEYS: usize = 50;
+    const BATCHES: u64 = 400;
+    let write = |store: &dyn StateStore, index: u64| {
+        let keys: Vec<String> = (0..KEYS).map(|number| format!("{number:05}")).collect();
+        let value = index.to_string();
+        let pairs: Vec<(&str, &str)> = keys.iter().map(|key| (&**key, &*value)).collect();
+        put(store, 1, index, &pairs);
+    };
     each(&ENGINES, |store| {
-        let done = AtomicBool::new(false);
-        let write = |index: u64| {
-            let mut batch = WriteBatch::default();
-            for number in 0..KEYS {
-                batch.put(key(1, &format!("{number:05}")), index.to_string());
-            }
-            batch.set_applied(ShardId(1), LogIndex(index));
-            store.write(batch).expect("writes");
-        };
-        write(1);
+        write(store, 1);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut index = 2;
-                while !done.load(Ordering::SeqCst) {
-                    write(index);
-                    index += 1;
-                }
-            });
-            for _ in 0..VIEWS {
+            let writer = scope.spawn(|| (2..=BATCHES).for_each(|index| write(store, index)));
+            let mut applied = LogIndex(0);
+            // One more look when the writer is done, so that the last one is of a store at rest.
+            while applied < LogIndex(BATCHES) || !writer.is_finished() {
                 let mut seen = Vec::new();
-                let applied = store
-                    .shard_view(ShardId(1), &mut |_, value| {
-                        seen.push(text(value));
-                        Ok(())
-                    })
-                    .expect("views");
-                assert_eq!(seen, vec![applied.0.to_string(); 300]);
+                let mut collect = |_: &[u8], value: &[u8]| {
+                    seen.push(text(value));
+                    Ok(())
+                };
+                applied = store.shard_view(ShardId(1), &mut collect).expect("views");
+                assert_eq!(seen, vec![applied.0.to_string(); KEYS]);
                 let scanned = store.scan(&KeyRange::shard(ShardId(1)), Direction::Backward, 1_000).expect("scans");
-                assert_eq!(scanned.len(), 300);
+                assert_eq!(scanned.len(), KEYS);
                 assert!(scanned.iter().all(|(_, value)| *value == scanned[0].1), "a scan saw half a batch");
                 // Whoever knows the applied index finds at least what it stands for.
-                let applied = store.applied(ShardId(1)).expect("reads");
+                let known = store.applied(ShardId(1)).expect("reads");
                 let value = store.get(&key(1, "00000")).expect("reads").expect("stands");
-                assert!(text(&value).parse::<u64>().expect("a number") >= applied.0);
+                assert!(text(&value).parse::<u64>().expect("a number") >= known.0);
             }
-            done.store(true, Ordering::SeqCst);
         });
     });
 }

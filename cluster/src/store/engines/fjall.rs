@@ -4,14 +4,15 @@
 //! - **One keyspace.** A batch then lands in one memtable, and memtables reach the disk whole and in order, so what a
 //!   crash leaves is always a prefix of what was written. With several keyspaces one could be ahead of another.
 //! - **fjall's journal is never replayed.** It repeats what the Raft log holds, and it does not protect the sequence
-//!   number of a batch: a flipped bit there would silently put an old value over a new one. The journals are deleted
-//!   before opening; a crash costs the replay of at most the unflushed memtables from the Raft log.
+//!   number of a batch: a flipped bit there would silently put an old value over a new one. The journals are emptied
+//!   before opening; a crash costs the replay of at most the unflushed memtables from the Raft log. One empty journal
+//!   must stay: without any, fjall forgets how far its sequence numbers had come.
 //! - **The list of tables is checked here.** fjall writes the checksum of its version file but does not look at it
 //!   when it opens, and a table missing from a damaged list would be a hole nobody sees. Blocks it does check, on
 //!   every read from disk.
 //! - **Reads of a range use a snapshot.** fjall's plain ranges see half of a batch that is being written.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -36,6 +37,7 @@ const FLUSH_POLLS_MAX: usize = 12_000;
 const KEYSPACE: &str = "state";
 const KEYSPACES_FOLDER: &str = "keyspaces";
 const JOURNAL_EXTENSION: &str = "jnl";
+const EMPTY_JOURNAL: &str = "1.jnl";
 /// Names the newest version file of a tree: id (8 bytes), checksum (16), checksum kind (1), little-endian.
 const CURRENT_FILE: &str = "current";
 const CURRENT_BYTES: usize = 25;
@@ -125,19 +127,20 @@ impl Raw for Fjall {
     }
 }
 
-/// Deletes the journals and checks each tree's list of tables.
+/// Leaves one empty journal and checks each tree's list of tables.
 fn prepare(dir: &Path) -> Result<(), FolderFault> {
+    let trees = entries(&dir.join(KEYSPACES_FOLDER))?;
+    if trees.is_empty() {
+        return Ok(());
+    }
     for path in entries(dir)? {
         if path.extension().is_some_and(|extension| extension == JOURNAL_EXTENSION) {
             fs::remove_file(&path).map_err(|source| FolderFault::Io { path, source })?;
         }
     }
-    for tree in entries(&dir.join(KEYSPACES_FOLDER))? {
-        if tree.is_dir() {
-            check_current(&tree)?;
-        }
-    }
-    Ok(())
+    let path = dir.join(EMPTY_JOURNAL);
+    File::create(&path).map_err(|source| FolderFault::Io { path, source })?;
+    trees.iter().filter(|tree| tree.is_dir()).try_for_each(|tree| check_current(tree))
 }
 
 /// The paths in a folder; none when there is no folder.
