@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::SANDBOX_EXEC;
 use super::enter::{REFUSED_EXIT, REFUSED_MARK};
 use super::policy::{Order, Policy, SandboxConfig};
-use super::SANDBOX_EXEC;
 
 /// How much of the child's complaints is kept: the end, where the reason stands.
 const STDERR_TAIL_BYTES: usize = 4 << 10;

@@ -1,0 +1,4 @@
+//! Real children on real files: the sandbox, and the runners that use it. Needs ffmpeg and a kernel with Landlock.
+
+mod sandbox;
+mod support;
