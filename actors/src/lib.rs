@@ -6,6 +6,7 @@ pub mod blob;
 pub mod codec;
 pub mod domain;
 pub mod feed;
+pub mod model;
 pub mod sandbox;
 pub mod shard;
 pub mod supervisor;

@@ -1,4 +1,5 @@
 //! Real children on real files: the sandbox, and the runners that use it. Needs ffmpeg and a kernel with Landlock.
 
+mod models;
 mod sandbox;
 mod support;

@@ -17,3 +17,12 @@ pub(crate) fn sandbox_config() -> SandboxConfig {
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/media").join(name).canonicalize().expect(name)
 }
+
+/// The folder of installed models, when there is one.
+pub(crate) fn models() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.models");
+    if !folder.exists() {
+        eprintln!("skipped: no models in .models (make test installs them)");
+    }
+    folder.exists().then_some(folder)
+}
