@@ -1,11 +1,10 @@
 //! What Steward does: the domain (pure), the actors around it, the feed, and the tasks with their runners.
 
-mod metrics;
-
 pub mod blob;
 pub mod codec;
 pub mod domain;
 pub mod feed;
+mod metrics;
 pub mod model;
 pub mod sandbox;
 pub mod shard;

@@ -108,7 +108,10 @@ fn spelled_byte(letter: char) -> Option<u8> {
 }
 
 fn tensors(file: &mut Out, weights: &Weights) -> Result<(), WeightsError> {
-    let copy = |file: &mut Out, name: &str, from: &str, form| Ok(file.tensor(name, weights.get(from)?, form));
+    let copy = |file: &mut Out, name: &str, from: &str, form| {
+        file.tensor(name, weights.get(from)?, form);
+        Ok(())
+    };
     copy(file, "encoder.positional_embedding", "encoder/position_encodings/encodings", Form::F32)?;
     for conv in ["conv1", "conv2"] {
         copy(file, &format!("encoder.{conv}.weight"), &format!("encoder/{conv}/weight"), Form::F16)?;

