@@ -10,3 +10,4 @@ pub mod sandbox;
 pub mod shard;
 pub mod supervisor;
 pub mod task;
+pub mod vectors;

@@ -7,3 +7,4 @@ pub mod ids;
 pub mod job;
 pub mod pattern;
 pub mod task;
+pub mod webhook;

@@ -1,0 +1,145 @@
+//! Answers the challenges platforms send to see whether a receiver is there and holds the secret.
+//!
+//! Called by the gateway with a request that [`super::verify()`] accepted, never before: an answer to an unsigned
+//! challenge would be an oracle for the secret (Zoom) or an echo of a stranger's text (Slack, Front).
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::Incoming;
+use super::body::Reader;
+use super::scheme::{Challenge, Scheme};
+
+/// Longest challenge echoed or signed; real ones are under 100 bytes.
+const CHALLENGE_BYTES_MAX: usize = 512;
+
+/// The answer to a challenge: status 200, this type, this body, and no event. The gateway adds `nosniff`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The content type to send.
+    pub content_type: &'static str,
+    /// The body to send.
+    pub body: String,
+}
+
+/// The answer, if this verified request is a challenge; `secret` is the one that verified it.
+#[must_use]
+pub fn answer(scheme: &Scheme, incoming: &Incoming<'_>, secret: &[u8]) -> Option<Answer> {
+    let reader = Reader::new(*incoming);
+    match scheme.challenge {
+        Challenge::None => None,
+        Challenge::Zoom => {
+            let token = challenge(&reader, "/event", "endpoint.url_validation", "/payload/plainToken")?;
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+            mac.update(token.as_bytes());
+            let encrypted = hex::encode(mac.finalize().into_bytes());
+            let body = json!({ "plainToken": token, "encryptedToken": encrypted }).to_string();
+            Some(Answer { content_type: "application/json", body })
+        }
+        Challenge::Slack => {
+            let text = challenge(&reader, "/type", "url_verification", "/challenge")?;
+            Some(plain(text.to_owned()))
+        }
+        Challenge::Front => {
+            let text = std::str::from_utf8(reader.header("X-Front-Challenge")?).ok()?;
+            (text.len() <= CHALLENGE_BYTES_MAX).then(|| plain(text.to_owned()))
+        }
+        Challenge::GoogleSync => {
+            let state = reader.header("X-Goog-Resource-State")?;
+            (state == b"sync").then(|| plain(String::new()))
+        }
+    }
+}
+
+fn plain(body: String) -> Answer {
+    Answer { content_type: "text/plain; charset=utf-8", body }
+}
+
+/// The challenge text of a JSON body whose `kind` is the expected one.
+fn challenge<'r>(reader: &'r Reader<'_>, kind: &str, expected: &str, text: &str) -> Option<&'r str> {
+    let body = reader.json();
+    if body.pointer(kind).and_then(Value::as_str) != Some(expected) {
+        return None;
+    }
+    body.pointer(text).and_then(Value::as_str).filter(|text| text.len() <= CHALLENGE_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::Value;
+    use steward_cluster::clock::Timestamp;
+
+    use super::*;
+    use crate::domain::webhook::{find, verify};
+
+    const VECTORS: &str = include_str!("../../../../tests/fixtures/vectors/webhooks.json");
+
+    /// Runs one handshake of the vector file as the gateway would: verify, then answer.
+    fn run(id: &str, scheme: &str, corrupt: bool) -> Option<(Answer, Value)> {
+        let file: Value = serde_json::from_str(VECTORS).unwrap();
+        let vector = file["handshakes"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap();
+        let fields: BTreeMap<String, String> = serde_json::from_value(vector["headers"].clone()).unwrap();
+        let headers: Vec<(String, String)> = fields.into_iter().collect();
+        let mut body = STANDARD.decode(vector["body_base64"].as_str().unwrap()).unwrap();
+        if corrupt {
+            body.push(b' ');
+        }
+        let secret = vector["secret"].as_str().unwrap();
+        let incoming =
+            Incoming { method: "POST", url: vector["url"].as_str().unwrap(), headers: &headers, body: &body };
+        let now = Timestamp(vector["now_unix"].as_u64().unwrap() * 1000);
+        let scheme = find(scheme).unwrap();
+        verify(scheme, &incoming, &[secret], now, None).ok()?;
+        Some((answer(scheme, &incoming, secret.as_bytes()).unwrap(), vector["expect"].clone()))
+    }
+
+    #[test]
+    fn zoom_gets_its_token_back_with_the_mac() {
+        let (answer, expected) = run("zoom-url-validation/s", "zoom-v0", false).unwrap();
+        assert_eq!(answer.content_type, "application/json");
+        assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap(), expected["json"]);
+    }
+
+    #[test]
+    fn slack_and_front_get_their_text_back_as_plain_text() {
+        for (id, scheme) in [("slack-url-verification/s", "slack-v0"), ("front-challenge/s", "front-app-hmac")] {
+            let (answer, expected) = run(id, scheme, false).unwrap();
+            assert_eq!(answer.content_type, "text/plain; charset=utf-8", "{id}");
+            assert_eq!(answer.body, expected["body"], "{id}");
+        }
+    }
+
+    #[test]
+    fn the_first_message_of_a_google_channel_is_no_event() {
+        let (answer, _) = run("google-sync/s", "goog-channel-token", false).unwrap();
+        assert_eq!(answer.body, "");
+    }
+
+    #[test]
+    fn an_unsigned_challenge_is_never_answered() {
+        assert_eq!(run("zoom-url-validation/s", "zoom-v0", true), None);
+        assert_eq!(run("slack-url-verification/s", "slack-v0", true), None);
+    }
+
+    #[test]
+    fn events_and_oversized_challenges_are_not_answered() {
+        let long = "x".repeat(CHALLENGE_BYTES_MAX + 1);
+        let bodies = [
+            r#"{"event":"recording.completed","payload":{"plainToken":"t"}}"#.to_owned(),
+            format!(r#"{{"event":"endpoint.url_validation","payload":{{"plainToken":"{long}"}}}}"#),
+            format!(r#"{{"type":"url_verification","challenge":"{long}"}}"#),
+        ];
+        let headers: Vec<(&str, &str)> = vec![];
+        for body in &bodies {
+            let incoming = Incoming { method: "POST", url: "", headers: &headers, body: body.as_bytes() };
+            for scheme in ["zoom-v0", "slack-v0", "front-app-hmac", "goog-channel-token", "stripe-v1"] {
+                assert_eq!(answer(find(scheme).unwrap(), &incoming, b"s"), None, "{scheme}");
+            }
+        }
+    }
+}

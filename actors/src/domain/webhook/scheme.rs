@@ -1,0 +1,210 @@
+//! The vocabulary of the scheme table: what a row can say. Read by the engine in `verify`.
+
+use std::time::Duration;
+
+/// How one platform proves that a request is its own, and where the request says what it is.
+#[derive(Debug)]
+pub struct Scheme {
+    /// The name sources are configured with.
+    pub name: &'static str,
+    /// The platform.
+    pub provider: &'static str,
+    /// Where the signature or token stands.
+    pub(super) signature: SignatureAt,
+    /// How signatures are laid out in that value.
+    pub(super) layout: Layout,
+    /// How one signature is written.
+    pub(super) encoding: Encoding,
+    /// What is computed and compared.
+    pub(super) algorithm: Algorithm,
+    /// How the configured secret becomes a key.
+    pub(super) key: KeyForm,
+    /// The signed bytes, piece by piece.
+    pub(super) signed: &'static [Part],
+    /// Where the delivery time stands, for schemes that have one.
+    pub(super) stamp: Option<Stamp>,
+    /// Headers that must hold exactly this value.
+    pub(super) fixed: &'static [(&'static str, &'static str)],
+    /// For schemes that send batches: the pointer to the array. Places in the body are then relative to an item.
+    pub(super) items: Option<&'static str>,
+    /// The parts of an event's id, joined by colons; no id unless all are there.
+    pub(super) dedup: &'static [Place],
+    /// Where the sender-side account stands; the first place that has one counts.
+    pub(super) tenant: &'static [Place],
+    /// Where the event type stands; the first place that has one counts.
+    pub(super) event_type: &'static [Place],
+    /// How much of the request the credential vouches for.
+    pub trust: Trust,
+    /// The challenge this platform sends before or between events.
+    pub(super) challenge: Challenge,
+}
+
+/// How much of a request its credential vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The whole body.
+    Full,
+    /// Something was signed, but not the event itself.
+    BodyNotCovered,
+    /// Nothing: the request only knew a secret.
+    TokenOnly,
+}
+
+impl Trust {
+    /// The stable name of this level.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::BodyNotCovered => "body_not_covered",
+            Self::TokenOnly => "token_only",
+        }
+    }
+}
+
+/// Where a value of the request stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Header(&'static str),
+    /// The header that is present, of two spellings.
+    EitherHeader(&'static str, &'static str),
+    /// A scalar of the JSON body, by pointer.
+    Json(&'static str),
+    /// The scheme, host and port of a URL in the JSON body, by pointer.
+    JsonOrigin(&'static str),
+    /// A field of a form body.
+    Form(&'static str),
+}
+
+/// Where signatures stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SignatureAt {
+    Place(Place),
+    /// Numbered headers, from 1 up; a match in any of them counts.
+    Numbered(&'static str),
+}
+
+/// How signatures are laid out in one value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Layout {
+    /// The value is one signature.
+    Bare,
+    /// One signature behind this prefix, which is required.
+    Prefixed(&'static str),
+    /// `key=value` pairs; several signatures may stand under the one key that counts.
+    Pairs { separator: u8, signature: &'static str },
+    /// `version,signature` separated by spaces; only this version counts.
+    Versioned(&'static str),
+}
+
+/// How one signature is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Encoding {
+    Hex,
+    Base64,
+    /// As it is: static tokens.
+    Plain,
+}
+
+/// What is computed and compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Algorithm {
+    HmacSha256,
+    HmacSha1,
+    /// SHA-256 over the secret followed by the signed bytes; weaker than HMAC, but some senders use it.
+    Sha256AfterSecret,
+    /// The secret itself is sent.
+    Token,
+}
+
+/// How the configured secret becomes a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeyForm {
+    /// Its bytes as they are.
+    Text,
+    /// Base64, behind a `whsec_` that may be left out.
+    Whsec,
+}
+
+/// One piece of the signed bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    Text(&'static str),
+    /// The timestamp exactly as it was sent.
+    Stamp,
+    /// Another value of the request, which must be present.
+    Value(Place),
+    Method,
+    Url,
+    /// The URL with the escapes undone that HubSpot's signer does not write.
+    UrlUnescaped,
+    Body,
+}
+
+/// The delivery time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) at: StampAt,
+    pub(super) form: StampForm,
+    /// The largest distance from the clock accepted, unless the source is configured otherwise.
+    pub(super) tolerance: Duration,
+}
+
+/// Where the delivery time stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StampAt {
+    Place(Place),
+    /// Under this key of the signature value (`t=…,v1=…`).
+    Pair(&'static str),
+}
+
+/// How the delivery time is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StampForm {
+    UnixSeconds,
+    UnixMillis,
+    Rfc3339,
+}
+
+/// The challenge a platform sends to see whether the receiver holds the secret, or is there at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Challenge {
+    None,
+    /// `endpoint.url_validation`: return the token and its MAC.
+    Zoom,
+    /// `url_verification`: echo `challenge`.
+    Slack,
+    /// Echo `X-Front-Challenge`.
+    Front,
+    /// The first message of a channel: acknowledge it, it is no event.
+    GoogleSync,
+}
+
+impl Place {
+    /// What to call this place in a refusal.
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Header(name)
+            | Self::EitherHeader(name, _)
+            | Self::Json(name)
+            | Self::JsonOrigin(name)
+            | Self::Form(name) => name,
+        }
+    }
+}
+
+impl Scheme {
+    /// What to call the signature in a refusal.
+    pub(super) fn signature_field(&self) -> &'static str {
+        match self.signature {
+            SignatureAt::Place(place) => place.field(),
+            SignatureAt::Numbered(prefix) => prefix,
+        }
+    }
+
+    /// How far from the clock a delivery may be stamped by default; none when the scheme carries no time.
+    #[must_use]
+    pub fn tolerance(&self) -> Option<Duration> {
+        self.stamp.map(|stamp| stamp.tolerance)
+    }
+}

@@ -1,0 +1,113 @@
+//! Where customers are talked to: CRM, support, calendars, forms, mail, analytics.
+
+use super::*;
+
+pub(super) static SCHEMES: &[Scheme] = &[
+    Scheme { name: "hubspot-v1", fixed: &[("X-HubSpot-Signature-Version", "v1")], ..HUBSPOT },
+    Scheme {
+        name: "hubspot-v2",
+        fixed: &[("X-HubSpot-Signature-Version", "v2")],
+        signed: &[Part::Method, Part::Url, Part::Body],
+        ..HUBSPOT
+    },
+    Scheme {
+        name: "hubspot-v3",
+        signature: header("X-HubSpot-Signature-v3"),
+        encoding: Encoding::Base64,
+        algorithm: Algorithm::HmacSha256,
+        signed: &[Part::Method, Part::UrlUnescaped, Part::Body, Part::Stamp],
+        stamp: stamped(Place::Header("X-HubSpot-Request-Timestamp"), StampForm::UnixMillis, 300),
+        ..HUBSPOT
+    },
+    Scheme {
+        name: "zendesk-hmac",
+        provider: "zendesk",
+        signature: header("X-Zendesk-Webhook-Signature"),
+        encoding: Encoding::Base64,
+        signed: &[Part::Stamp, Part::Body],
+        stamp: stamped(Place::Header("X-Zendesk-Webhook-Signature-Timestamp"), StampForm::Rfc3339, 300),
+        dedup: &[Place::Header("X-Zendesk-Webhook-Invocation-Id")],
+        tenant: &[Place::Header("X-Zendesk-Account-Id")],
+        event_type: &[Place::Json("/type")],
+        ..PLAIN
+    },
+    Scheme {
+        name: "intercom-hub-sha1",
+        provider: "intercom",
+        signature: header("X-Hub-Signature"),
+        layout: Layout::Prefixed("sha1="),
+        algorithm: Algorithm::HmacSha1,
+        dedup: &[Place::Json("/id")],
+        tenant: &[Place::Json("/app_id")],
+        event_type: &[Place::Json("/topic")],
+        ..PLAIN
+    },
+    Scheme {
+        name: "front-app-hmac",
+        provider: "front",
+        signature: header("X-Front-Signature"),
+        encoding: Encoding::Base64,
+        signed: &[Part::Stamp, Part::Text(":"), Part::Body],
+        stamp: stamped(Place::Header("X-Front-Request-Timestamp"), StampForm::UnixMillis, 300),
+        tenant: &[Place::Json("/authorization/id")],
+        event_type: &[Place::Json("/type")],
+        challenge: Challenge::Front,
+        ..PLAIN
+    },
+    Scheme {
+        name: "front-rule-sha1",
+        provider: "front",
+        signature: header("X-Front-Signature"),
+        encoding: Encoding::Base64,
+        algorithm: Algorithm::HmacSha1,
+        ..PLAIN
+    },
+    Scheme {
+        name: "pipedrive-basic",
+        provider: "pipedrive",
+        dedup: &[Place::Json("/meta/id")],
+        tenant: &[Place::Json("/meta/company_id")],
+        ..BASIC
+    },
+    Scheme {
+        name: "calendly-v1",
+        provider: "calendly",
+        signature: header("Calendly-Webhook-Signature"),
+        stamp: stamped_pair("t", 180),
+        tenant: &[Place::Json("/created_by")],
+        event_type: &[Place::Json("/event")],
+        ..STAMPED_PAIRS
+    },
+    Scheme {
+        name: "typeform-sha256",
+        provider: "typeform",
+        signature: header("Typeform-Signature"),
+        layout: Layout::Prefixed("sha256="),
+        encoding: Encoding::Base64,
+        dedup: &[Place::Json("/event_id")],
+        tenant: &[Place::Json("/form_response/form_id")],
+        event_type: &[Place::Json("/event_type")],
+        ..PLAIN
+    },
+    Scheme {
+        name: "mailgun-body",
+        provider: "mailgun",
+        signature: SignatureAt::Place(Place::Json("/signature/signature")),
+        signed: &[Part::Stamp, Part::Value(Place::Json("/signature/token"))],
+        stamp: stamped(Place::Json("/signature/timestamp"), StampForm::UnixSeconds, 900),
+        dedup: &[Place::Json("/event-data/id")],
+        event_type: &[Place::Json("/event-data/event")],
+        trust: Trust::BodyNotCovered,
+        ..PLAIN
+    },
+    Scheme {
+        name: "segment-sha1",
+        provider: "segment",
+        signature: header("X-Signature"),
+        algorithm: Algorithm::HmacSha1,
+        dedup: &[Place::Json("/messageId")],
+        tenant: &[Place::Json("/projectId")],
+        event_type: &[Place::Json("/type")],
+        ..PLAIN
+    },
+];
