@@ -3,6 +3,7 @@
 pub mod blob;
 pub mod codec;
 pub mod domain;
+pub mod egress;
 pub mod feed;
 mod metrics;
 pub mod model;
