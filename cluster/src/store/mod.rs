@@ -19,6 +19,8 @@ mod batch;
 mod checked;
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(test)]
+mod damage_tests;
 mod engines;
 mod error;
 mod keys;

@@ -172,3 +172,35 @@ fn check_current(tree: &Path) -> Result<(), FolderFault> {
     let version = fs::read(&path).map_err(|source| FolderFault::Io { path: path.clone(), source })?;
     if xxh3_128(&version) == u128::from_le_bytes(checksum) { Ok(()) } else { Err(FolderFault::Checksum { path }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// fjall reads these files without holding them against the checksum.
+    #[test]
+    fn no_changed_byte_in_the_list_of_tables_is_opened() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
+        for value in ["old", "new"] {
+            store.commit(vec![(Bytes::from("key"), Some(Bytes::from(value)))]).expect("writes");
+            store.flush().expect("flushes");
+        }
+        drop(store);
+        let tree = dir.path().join(KEYSPACES_FOLDER).join("1");
+        check_current(&tree).expect("is whole");
+        let current = fs::read(tree.join(CURRENT_FILE)).expect("reads");
+        let version = format!("v{}", u64::from_le_bytes(*current.first_chunk().expect("is long enough")));
+        for name in [CURRENT_FILE, &version] {
+            let good = fs::read(tree.join(name)).expect("reads");
+            for place in 0..good.len() {
+                let mut bytes = good.clone();
+                bytes[place] ^= 1 << (place % 8);
+                fs::write(tree.join(name), bytes).expect("writes");
+                assert!(check_current(&tree).is_err(), "byte {place} of {name}");
+            }
+            fs::write(tree.join(name), good).expect("writes");
+        }
+        prepare(dir.path()).expect("is whole");
+    }
+}
