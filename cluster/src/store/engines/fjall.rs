@@ -177,7 +177,7 @@ fn check_current(tree: &Path) -> Result<(), FolderFault> {
 mod tests {
     use super::*;
 
-    /// fjall reads these files without holding them against the checksum.
+    /// fjall reads these files without holding them against the checksum; on some of the bits it aborts the process.
     #[test]
     fn no_changed_byte_in_the_list_of_tables_is_opened() {
         let dir = tempfile::tempdir().expect("a folder");
