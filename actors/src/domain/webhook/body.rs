@@ -1,28 +1,42 @@
-//! Reads the values a scheme names out of one request; the body is parsed once, and only if asked for.
+//! Reads the values a scheme names out of one request; the body is read once, and only if asked for.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use serde_json::Value;
 use url::form_urlencoded;
 
 use super::Incoming;
+use super::pick::{Row, pick};
 use super::scheme::Place;
 
-/// A request and, once somebody asked for it, its parsed body.
+/// A request and, once somebody asked for them, the values of its JSON body.
 pub(super) struct Reader<'a> {
     pub(super) incoming: Incoming<'a>,
-    json: OnceCell<Value>,
+    pointers: Vec<&'static str>,
+    batch: bool,
+    rows: OnceCell<Vec<Row>>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(incoming: Incoming<'a>) -> Self {
-        Self { incoming, json: OnceCell::new() }
+    /// A reader of these places; others in the body read as absent.
+    pub(super) fn new(incoming: Incoming<'a>, places: impl Iterator<Item = Place>, batch: bool) -> Self {
+        let mut pointers = Vec::new();
+        for place in places {
+            if let Place::Json(pointer) | Place::JsonOrigin(pointer) = place
+                && !pointers.contains(&pointer)
+            {
+                pointers.push(pointer);
+            }
+        }
+        Self { incoming, pointers, batch, rows: OnceCell::new() }
     }
 
-    /// The body as JSON; null when it is not JSON.
-    pub(super) fn json(&self) -> &Value {
-        self.json.get_or_init(|| serde_json::from_slice(self.incoming.body).unwrap_or_default())
+    /// The values of each item of the body. Many schemes name headers only: their bodies are never parsed.
+    pub(super) fn rows(&self) -> &[Row] {
+        self.rows.get_or_init(|| match self.pointers.as_slice() {
+            [] => vec![Row::new()],
+            pointers => pick(self.incoming.body, pointers, self.batch),
+        })
     }
 
     /// The value at a place, unless it is absent or empty.
@@ -30,19 +44,28 @@ impl<'a> Reader<'a> {
         match place {
             Place::Header(name) => self.header(name).map(Cow::Borrowed),
             Place::EitherHeader(name, other) => self.header(name).or_else(|| self.header(other)).map(Cow::Borrowed),
-            Place::Json(_) | Place::JsonOrigin(_) => text_at(self.json(), place).map(into_bytes),
-            Place::Form(field) => self.form_field(field).map(into_bytes),
+            Place::Json(pointer) => self.at(self.rows().first()?, pointer).map(|text| Cow::Borrowed(text.as_bytes())),
+            Place::JsonOrigin(pointer) => {
+                let origin = url::Url::parse(self.at(self.rows().first()?, pointer)?).ok()?.origin();
+                origin.is_tuple().then(|| Cow::Owned(origin.ascii_serialization().into_bytes()))
+            }
+            Place::Form(field) => self.form_field(field).map(|value| Cow::Owned(value.into_owned().into_bytes())),
         }
     }
 
-    /// The value at a place as text, with places in the body taken relative to `item`.
-    pub(super) fn text(&self, place: Place, item: &Value) -> Option<String> {
+    /// The value at a place as text, with places in the body taken from one item of it.
+    pub(super) fn text(&self, place: Place, row: &Row) -> Option<String> {
         match place {
-            Place::Json(_) | Place::JsonOrigin(_) => text_at(item, place).map(Cow::into_owned),
-            Place::Header(_) | Place::EitherHeader(..) | Place::Form(_) => {
+            Place::Json(pointer) => self.at(row, pointer).map(str::to_owned),
+            Place::JsonOrigin(_) | Place::Header(_) | Place::EitherHeader(..) | Place::Form(_) => {
                 String::from_utf8(self.value(place)?.into_owned()).ok()
             }
         }
+    }
+
+    fn at<'r>(&self, row: &'r Row, pointer: &str) -> Option<&'r str> {
+        let index = self.pointers.iter().position(|known| *known == pointer)?;
+        row.get(index)?.as_deref()
     }
 
     /// A header's value, unless it is absent or empty.
@@ -59,32 +82,5 @@ impl<'a> Reader<'a> {
         }
         let mut fields = form_urlencoded::parse(self.incoming.body);
         fields.find(|(name, value)| name == field && !value.is_empty()).map(|(_, value)| value)
-    }
-}
-
-/// A scalar of a JSON value as text. Ids are often numbers, so numbers count; nothing else does.
-fn text_at(json: &Value, place: Place) -> Option<Cow<'_, str>> {
-    let (pointer, origin_only) = match place {
-        Place::Json(pointer) => (pointer, false),
-        Place::JsonOrigin(pointer) => (pointer, true),
-        Place::Header(_) | Place::EitherHeader(..) | Place::Form(_) => return None,
-    };
-    let text = match json.pointer(pointer)? {
-        Value::String(text) if text.is_empty() => return None,
-        Value::String(text) => Cow::Borrowed(text.as_str()),
-        Value::Number(number) => Cow::Owned(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    if !origin_only {
-        return Some(text);
-    }
-    let origin = url::Url::parse(&text).ok()?.origin();
-    origin.is_tuple().then(|| Cow::Owned(origin.ascii_serialization()))
-}
-
-fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }

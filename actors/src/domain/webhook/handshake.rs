@@ -4,12 +4,12 @@
 //! challenge would be an oracle for the secret (Zoom) or an echo of a stranger's text (Slack, Front).
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::Sha256;
 
 use super::Incoming;
 use super::body::Reader;
-use super::scheme::{Challenge, Scheme};
+use super::scheme::{Challenge, Place, Scheme};
 
 /// Longest challenge echoed or signed; real ones are under 100 bytes.
 const CHALLENGE_BYTES_MAX: usize = 512;
@@ -26,27 +26,23 @@ pub struct Answer {
 /// The answer, if this verified request is a challenge; `secret` is the one that verified it.
 #[must_use]
 pub fn answer(scheme: &Scheme, incoming: &Incoming<'_>, secret: &[u8]) -> Option<Answer> {
-    let reader = Reader::new(*incoming);
     match scheme.challenge {
         Challenge::None => None,
         Challenge::Zoom => {
-            let token = challenge(&reader, "/event", "endpoint.url_validation", "/payload/plainToken")?;
+            let token = challenge(incoming, "/event", "endpoint.url_validation", "/payload/plainToken")?;
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
             mac.update(token.as_bytes());
             let encrypted = hex::encode(mac.finalize().into_bytes());
             let body = json!({ "plainToken": token, "encryptedToken": encrypted }).to_string();
             Some(Answer { content_type: "application/json", body })
         }
-        Challenge::Slack => {
-            let text = challenge(&reader, "/type", "url_verification", "/challenge")?;
-            Some(plain(text.to_owned()))
-        }
+        Challenge::Slack => challenge(incoming, "/type", "url_verification", "/challenge").map(plain),
         Challenge::Front => {
-            let text = std::str::from_utf8(reader.header("X-Front-Challenge")?).ok()?;
+            let text = std::str::from_utf8(incoming.headers.value("X-Front-Challenge")?).ok()?;
             (text.len() <= CHALLENGE_BYTES_MAX).then(|| plain(text.to_owned()))
         }
         Challenge::GoogleSync => {
-            let state = reader.header("X-Goog-Resource-State")?;
+            let state = incoming.headers.value("X-Goog-Resource-State")?;
             (state == b"sync").then(|| plain(String::new()))
         }
     }
@@ -57,12 +53,14 @@ fn plain(body: String) -> Answer {
 }
 
 /// The challenge text of a JSON body whose `kind` is the expected one.
-fn challenge<'r>(reader: &'r Reader<'_>, kind: &str, expected: &str, text: &str) -> Option<&'r str> {
-    let body = reader.json();
-    if body.pointer(kind).and_then(Value::as_str) != Some(expected) {
+fn challenge(incoming: &Incoming<'_>, kind: &'static str, expected: &str, text: &'static str) -> Option<String> {
+    let (kind, text) = (Place::Json(kind), Place::Json(text));
+    let reader = Reader::new(*incoming, [kind, text].into_iter(), false);
+    if reader.value(kind)?.as_ref() != expected.as_bytes() {
         return None;
     }
-    body.pointer(text).and_then(Value::as_str).filter(|text| text.len() <= CHALLENGE_BYTES_MAX)
+    let challenge = String::from_utf8(reader.value(text)?.into_owned()).ok()?;
+    (challenge.len() <= CHALLENGE_BYTES_MAX).then_some(challenge)
 }
 
 #[cfg(test)]

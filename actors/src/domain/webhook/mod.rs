@@ -18,6 +18,7 @@
 mod body;
 mod extract;
 pub mod handshake;
+mod pick;
 mod scheme;
 pub mod sign;
 mod stamp;
@@ -27,11 +28,13 @@ mod verify;
 #[cfg(test)]
 mod verify_tests;
 
-pub use scheme::{Scheme, Trust};
+pub use scheme::Scheme;
 pub use table::{all, find};
 pub use verify::{usable_secret, verify};
 
 use std::time::Duration;
+
+use crate::domain::account::Trust;
 
 /// The headers of a request, by case-insensitive name.
 pub trait Headers {

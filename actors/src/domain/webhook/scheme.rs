@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::account::Trust;
+
 /// How one platform proves that a request is its own, and where the request says what it is.
 #[derive(Debug)]
 pub struct Scheme {
@@ -25,8 +27,8 @@ pub struct Scheme {
     pub(super) stamp: Option<Stamp>,
     /// Headers that must hold exactly this value.
     pub(super) fixed: &'static [(&'static str, &'static str)],
-    /// For schemes that send batches: the pointer to the array. Places in the body are then relative to an item.
-    pub(super) items: Option<&'static str>,
+    /// Whether a body may be an array of events. Places in the body are then relative to each.
+    pub(super) batch: bool,
     /// The parts of an event's id, joined by colons; no id unless all are there.
     pub(super) dedup: &'static [Place],
     /// Where the sender-side account stands; the first place that has one counts.
@@ -37,29 +39,6 @@ pub struct Scheme {
     pub trust: Trust,
     /// The challenge this platform sends before or between events.
     pub(super) challenge: Challenge,
-}
-
-/// How much of a request its credential vouches for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The whole body.
-    Full,
-    /// Something was signed, but not the event itself.
-    BodyNotCovered,
-    /// Nothing: the request only knew a secret.
-    TokenOnly,
-}
-
-impl Trust {
-    /// The stable name of this level.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::BodyNotCovered => "body_not_covered",
-            Self::TokenOnly => "token_only",
-        }
-    }
 }
 
 /// Where a value of the request stands.
@@ -194,6 +173,24 @@ impl Place {
 }
 
 impl Scheme {
+    /// Every place this row names.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let signature = match self.signature {
+            SignatureAt::Place(place) => Some(place),
+            SignatureAt::Numbered(_) => None,
+        };
+        let stamp = self.stamp.and_then(|stamp| match stamp.at {
+            StampAt::Place(place) => Some(place),
+            StampAt::Pair(_) => None,
+        });
+        let signed = self.signed.iter().filter_map(|part| match part {
+            Part::Value(place) => Some(*place),
+            Part::Text(_) | Part::Stamp | Part::Method | Part::Url | Part::UrlUnescaped | Part::Body => None,
+        });
+        let described = [self.dedup, self.tenant, self.event_type].into_iter().flatten().copied();
+        signature.into_iter().chain(stamp).chain(signed).chain(described)
+    }
+
     /// What to call the signature in a refusal.
     pub(super) fn signature_field(&self) -> &'static str {
         match self.signature {

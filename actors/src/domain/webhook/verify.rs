@@ -34,7 +34,7 @@ pub fn verify<S: AsRef<[u8]>>(
     now: Timestamp,
     tolerance: Option<Duration>,
 ) -> Result<Verified, Refusal> {
-    let reader = Reader::new(*incoming);
+    let reader = Reader::new(*incoming, scheme.places(), scheme.batch);
     let evidence = Evidence::gather(scheme, &reader)?;
     let secret_index = matching_secret(scheme, &reader, &evidence, secrets)?;
     check_freshness(scheme, &reader, &evidence, now, tolerance)?;

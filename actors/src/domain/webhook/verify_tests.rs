@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use sha2::Sha256;
 use steward_cluster::clock::Timestamp;
 
-use super::{Incoming, Refusal, Scheme, Trust, Verified, all, find, handshake, usable_secret, verify};
+use super::{Incoming, Refusal, Scheme, Verified, all, find, handshake, usable_secret, verify};
+use crate::domain::account::Trust;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const URL: &str = "https://hooks.steward.example/in";
@@ -152,8 +153,8 @@ fn text_inside_json_does_not_pose_as_a_form_field() {
 fn trust_says_what_the_credential_covers() {
     let token = judge("gitlab-token", &[("X-Gitlab-Token", "t")], "{}", &["t"]).unwrap();
     assert_eq!(token.trust, Trust::TokenOnly);
-    let codes: Vec<_> = ["stripe-v1", "mailgun-body", "pipedrive-basic"].map(|name| scheme(name).trust.code()).into();
-    assert_eq!(codes, ["full", "body_not_covered", "token_only"]);
+    let trusts = ["stripe-v1", "mailgun-body", "pipedrive-basic"].map(|name| scheme(name).trust);
+    assert_eq!(trusts, [Trust::Full, Trust::BodyNotCovered, Trust::TokenOnly]);
 }
 
 #[test]

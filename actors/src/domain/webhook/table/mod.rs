@@ -13,8 +13,9 @@ mod work;
 use std::time::Duration;
 
 use super::scheme::{
-    Algorithm, Challenge, Encoding, KeyForm, Layout, Part, Place, Scheme, SignatureAt, Stamp, StampAt, StampForm, Trust,
+    Algorithm, Challenge, Encoding, KeyForm, Layout, Part, Place, Scheme, SignatureAt, Stamp, StampAt, StampForm,
 };
+use crate::domain::account::Trust;
 
 /// Every scheme, in the order of the table.
 pub fn all() -> impl Iterator<Item = &'static Scheme> {
@@ -39,7 +40,7 @@ const PLAIN: Scheme = Scheme {
     signed: &[Part::Body],
     stamp: None,
     fixed: &[],
-    items: None,
+    batch: false,
     dedup: &[],
     tenant: &[],
     event_type: &[],
@@ -72,7 +73,7 @@ const HUBSPOT: Scheme = Scheme {
     provider: "hubspot",
     signature: header("X-HubSpot-Signature"),
     algorithm: Algorithm::Sha256AfterSecret,
-    items: Some(""),
+    batch: true,
     dedup: &[
         Place::Json("/portalId"),
         Place::Json("/subscriptionId"),
