@@ -150,3 +150,32 @@ async fn settle(mut file: BufWriter<File>, part: &Path, dest: &Path) -> io::Resu
     let folder = dest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).await?.sync_all().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::EgressPolicy;
+
+    #[track_caller]
+    fn check(from: &str, location: &str, expected: Result<&str, &str>) {
+        let answer = http::Response::builder().status(307).header("location", location).body(()).unwrap();
+        let client = Egress::new(EgressPolicy::default());
+        let next = client.redirect(&from.parse().unwrap(), &answer.into_parts().0);
+        match (next, expected) {
+            (Ok(Some(url)), Ok(expected)) => assert_eq!(url.as_str(), expected),
+            (Err(error), Err(rule)) => assert!(error.to_string().ends_with(rule), "{error}"),
+            (next, expected) => panic!("{next:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_judged_like_a_first_url() {
+        check("https://a.example/x/y", "../z", Ok("https://a.example/z"));
+        check("http://a.example/", "https://b.example/", Ok("https://b.example/"));
+        check("https://a.example/", "//b.example/c", Ok("https://b.example/c"));
+        check("https://a.example/", "http://a.example/", Err("the redirect leaves https"));
+        check("http://a.example/", "file:///etc/passwd", Err("only http and https are spoken"));
+        check("http://a.example/", "http://u:p@b.example/", Err("a URL may not hold a user name"));
+        check("http://a.example/", "http://[bad", Err("the redirect names no URL"));
+    }
+}

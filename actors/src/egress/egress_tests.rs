@@ -264,6 +264,26 @@ async fn a_stream_is_handed_over_piece_by_piece() {
 }
 
 #[tokio::test]
+async fn a_stream_that_grows_too_large_ends_with_an_error() {
+    let server = Server::start(hello).await;
+    let url = server.url("/").parse().unwrap();
+    let (_, answer) = client().send(http::Method::POST, &url, HeaderMap::new(), Bytes::new()).await.unwrap();
+    let pieces: Vec<Result<Bytes, EgressError>> = answer.into_stream(4).collect().await;
+    assert_eq!(pieces.last().unwrap().as_ref().unwrap_err().code(), "egress_too_large");
+}
+
+#[tokio::test]
+async fn a_url_with_a_user_name_is_refused_even_where_all_is_allowed() {
+    let server = Server::start(hello).await;
+    for user in ["user@", "user:password@", ":password@"] {
+        let url = format!("http://{user}127.0.0.1:{}/", server.port);
+        let answer = client().post(&url, HeaderMap::new(), Bytes::new(), Duration::from_secs(10), 1).await;
+        assert!(answer.unwrap_err().to_string().ends_with("a URL may not hold a user name"), "{url}");
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_worth_another_try() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}/");
