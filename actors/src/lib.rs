@@ -8,6 +8,7 @@ pub mod feed;
 mod metrics;
 pub mod model;
 pub mod sandbox;
+pub mod seal;
 pub mod shard;
 pub mod supervisor;
 pub mod task;
