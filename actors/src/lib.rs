@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod codec;
+pub mod delivery;
 pub mod domain;
 pub mod egress;
 pub mod feed;

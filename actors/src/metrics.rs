@@ -10,3 +10,8 @@ pub(crate) fn task_ended(kind: &'static str, outcome: &'static str, took: std::t
     metrics::counter!("steward_task_attempts_total", "kind" => kind, "outcome" => outcome).increment(1);
     metrics::histogram!("steward_task_seconds", "kind" => kind).record(took.as_secs_f64());
 }
+
+/// Attempts at deliveries, by outcome.
+pub(crate) fn delivery_ended(outcome: &'static str) {
+    metrics::counter!("steward_delivery_attempts_total", "outcome" => outcome).increment(1);
+}

@@ -62,7 +62,8 @@ impl Sealer {
 
 fn encrypt(cipher: &Aes256GcmSiv, plain: &[u8]) -> Vec<u8> {
     let nonce = rand::random::<[u8; NONCE_BYTES]>();
-    let sealed = cipher.encrypt(&Nonce::from(nonce), plain).expect("a secret is far below the cipher's limit of 64 GiB");
+    let sealed =
+        cipher.encrypt(&Nonce::from(nonce), plain).expect("a secret is far below the cipher's limit of 64 GiB");
     [nonce.as_slice(), &sealed].concat()
 }
 

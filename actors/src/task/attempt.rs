@@ -66,7 +66,16 @@ impl Bench {
         let scratch = self.board.scratch(&account, &job);
         let checkpoint = found.tasks.get(&task).and_then(|task| task.checkpoint.clone());
         let results = found.results();
-        let run = TaskRun { account, job, kind: task, attempt: ready.attempt, input: found.input, results, checkpoint, scratch };
+        let run = TaskRun {
+            account,
+            job,
+            kind: task,
+            attempt: ready.attempt,
+            input: found.input,
+            results,
+            checkpoint,
+            scratch,
+        };
         let outcome = match std::fs::create_dir_all(&run.scratch) {
             Ok(()) => self.run(runner, &run, cancel.clone()).await,
             Err(error) => Err(scratch_error(&error)),

@@ -102,7 +102,15 @@ impl TaskBoard {
         let state = self.state.lock();
         let running = state.running.iter().map(|(key, running)| {
             let TaskKey { account, job, task } = key.clone();
-            TaskRow { account, job, task, attempt: running.attempt, running: true, since: running.since, waiting_for: "" }
+            TaskRow {
+                account,
+                job,
+                task,
+                attempt: running.attempt,
+                running: true,
+                since: running.since,
+                waiting_for: "",
+            }
         });
         let waiting = |ready: &ReadyTask, waiting_for| {
             let TaskKey { account, job, task } = ready.key.clone();
@@ -135,7 +143,13 @@ impl TaskBoard {
     }
 
     /// Brings the board in line with a job as the store has it. Returns leases that nobody here holds.
-    pub(super) fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>, now: Timestamp) -> Vec<ForeignLease> {
+    pub(super) fn reconcile(
+        &self,
+        account: &AccountId,
+        id: &JobId,
+        job: Option<&Job>,
+        now: Timestamp,
+    ) -> Vec<ForeignLease> {
         let mut state = self.state.lock();
         let open = job.filter(|job| job.state == JobState::Running);
         let key = |task: TaskKind| TaskKey { account: account.clone(), job: id.clone(), task };
