@@ -1,17 +1,38 @@
 //! The metrics of this crate, each behind a named function.
 
+use metrics::{counter, gauge, histogram};
+
 /// Spawned tasks that run, by name.
 pub(crate) fn tasks_running(name: &'static str) -> metrics::Gauge {
-    metrics::gauge!("steward_tasks_running", "name" => name)
+    gauge!("steward_tasks_running", "name" => name)
 }
 
-/// Attempts at tasks that ended, by kind and outcome, and how long they took.
-pub(crate) fn task_ended(kind: &'static str, outcome: &'static str, took: std::time::Duration) {
-    metrics::counter!("steward_task_attempts_total", "kind" => kind, "outcome" => outcome).increment(1);
-    metrics::histogram!("steward_task_seconds", "kind" => kind).record(took.as_secs_f64());
+/// Account actors alive.
+pub(crate) fn accounts_live(count: usize) {
+    gauge!("steward_accounts_live").set(float(count));
 }
 
-/// Attempts at deliveries, by outcome.
-pub(crate) fn delivery_ended(outcome: &'static str) {
-    metrics::counter!("steward_delivery_attempts_total", "outcome" => outcome).increment(1);
+/// An account actor panicked or could not read its rows.
+pub(crate) fn account_failed() {
+    counter!("steward_account_failures_total").increment(1);
+}
+
+/// Shards this node leads.
+pub(crate) fn shards_led(count: usize) {
+    gauge!("steward_shards_led").set(float(count));
+}
+
+/// Decisions that share one log entry.
+pub(crate) fn decisions_per_entry(count: usize) {
+    histogram!("steward_entry_decisions").record(float(count));
+}
+
+/// Bytes one round of snapshots wrote.
+pub(crate) fn snapshot_bytes(bytes: u64) {
+    counter!("steward_snapshot_bytes_total").increment(bytes);
+}
+
+/// Counts beyond four billion do not occur.
+fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

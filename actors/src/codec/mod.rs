@@ -1,5 +1,16 @@
 //! Domain to `record.proto` and back, and the view of an event that clients get.
+//!
+//! The account actor encodes, the applier and the reads decode; the gateway and the delivery sender use the view.
+//!
+//! # Invariants
+//! - **C1 round trip**: what is encoded decodes to an equal value.
+//! - **C2 for ever**: bytes once written decode the same in every later version; `tests/golden` holds them.
+//! - **C3 closed**: the view shows no secret, hash, token or wrapped key.
 
+mod decode;
+mod encode;
+mod entry;
 mod view;
 
+pub(crate) use entry::{Decision, decode_entry, decode_feed_row, encode_feed_row, time_of_feed_row};
 pub use view::{data_json, event_type, public_event};

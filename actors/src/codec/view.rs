@@ -1,26 +1,154 @@
 //! An event as clients see it: its type and its data, without secrets.
+//!
+//! The gateway, the delivery sender and the playbooks' authors read this form; it only ever gains fields.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use crate::domain::account::Event;
-use crate::domain::ids::AccountId;
+use crate::domain::account::{AiCalled, ApiKeyCreated, Event, ReleaseReason};
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::task::TaskKind;
 use crate::shard::FeedEntry;
 
 /// The type subscribers filter by, such as `job.requested`.
 #[must_use]
 pub fn event_type(event: &Event) -> String {
-    unimplemented!("{event:?}")
+    let name = match event {
+        Event::WebhookAccepted(webhook) => return webhook.type_on_feed(),
+        Event::AccountCreated { .. } => "account.created",
+        Event::ApiKeyCreated(_) => "key.created",
+        Event::ApiKeyRevoked { .. } => "key.revoked",
+        Event::PlaybookPut { .. } => "playbook.put",
+        Event::PlaybookDeleted { .. } => "playbook.deleted",
+        Event::PlaybookFailed { .. } => "playbook.failed",
+        Event::SourceCreated(_) => "source.created",
+        Event::SourceDeleted { .. } => "source.deleted",
+        Event::EndpointCreated(_) => "endpoint.created",
+        Event::EndpointDeleted { .. } => "endpoint.deleted",
+        Event::EndpointDisabled { .. } => "endpoint.disabled",
+        Event::DeliverySucceeded { .. } => "delivery.succeeded",
+        Event::DeliveryFailed { .. } => "delivery.failed",
+        Event::JobRequested { .. } => "job.requested",
+        Event::JobSucceeded { .. } => "job.succeeded",
+        Event::JobFailed { .. } => "job.failed",
+        Event::JobCancelled { .. } => "job.cancelled",
+        Event::TaskStarted { .. } => "task.started",
+        Event::TaskProgressed { .. } => "task.progressed",
+        Event::TaskCheckpointed { .. } => "task.checkpointed",
+        Event::TaskSucceeded { .. } => "task.succeeded",
+        Event::TaskFailed { .. } => "task.failed",
+        Event::TaskReleased { .. } => "task.released",
+        Event::AiCalled { .. } => "ai.called",
+        Event::DocumentIndexed { .. } => "document.indexed",
+    };
+    name.to_owned()
 }
 
 /// The event's data. Secrets, hashes and wrapped keys are never in it.
 #[must_use]
 pub fn data_json(event: &Event) -> Value {
-    unimplemented!("{event:?}")
+    match event {
+        Event::WebhookAccepted(webhook) => webhook.data(),
+        Event::AccountCreated { display_name, wrapped_key: _ } => json!({"display_name": display_name}),
+        Event::ApiKeyCreated(created) => api_key(created),
+        Event::ApiKeyRevoked { key } => json!({"key": key}),
+        Event::PlaybookPut { playbook, rule } => {
+            json!({"playbook": playbook, "on": rule.on, "job": rule.job, "input": rule.input})
+        }
+        Event::PlaybookDeleted { playbook } => json!({"playbook": playbook}),
+        Event::PlaybookFailed { playbook, reason } => json!({"playbook": playbook, "reason": reason}),
+        // Whoever knows the token of a source may send to it, so it stays out like its secrets.
+        Event::SourceCreated(created) => json!({"source": created.source, "scheme": created.scheme}),
+        Event::SourceDeleted { source } => json!({"source": source}),
+        Event::EndpointCreated(created) => {
+            json!({"endpoint": created.endpoint, "url": created.url, "patterns": created.patterns})
+        }
+        Event::EndpointDeleted { endpoint } => json!({"endpoint": endpoint}),
+        Event::EndpointDisabled { endpoint, reason } => json!({"endpoint": endpoint, "reason": reason}),
+        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms: ms } => {
+            let of = json!({"endpoint": endpoint, "event_seq": event_seq, "attempt": attempt});
+            with(of, json!({"status": status, "latency_ms": ms}))
+        }
+        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at } => {
+            let of = json!({"endpoint": endpoint, "event_seq": event_seq, "attempt": attempt});
+            with(of, json!({"status": status, "error": error, "retry_at_ms": retry_at}))
+        }
+        Event::JobRequested { job, kind, input, playbook } => {
+            json!({"job": job, "kind": kind, "input": input, "playbook": playbook})
+        }
+        Event::JobSucceeded { job } | Event::JobCancelled { job } => json!({"job": job}),
+        Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
+        Event::TaskStarted { job, task, attempt, worker } => {
+            attempt_of(job, *task, *attempt, json!({"worker": worker}))
+        }
+        Event::TaskProgressed { job, task, attempt, permille, note } => {
+            attempt_of(job, *task, *attempt, json!({"permille": permille, "note": note}))
+        }
+        Event::TaskCheckpointed { job, task, attempt, state } => {
+            attempt_of(job, *task, *attempt, json!({"state": state}))
+        }
+        Event::TaskSucceeded { job, task, attempt, result, blobs } => {
+            attempt_of(job, *task, *attempt, json!({"result": result, "blobs": blobs}))
+        }
+        Event::TaskFailed { job, task, attempt, failure, retry_at } => {
+            attempt_of(job, *task, *attempt, json!({"failure": failure, "retry_at_ms": retry_at}))
+        }
+        Event::TaskReleased { job, task, attempt, reason } => {
+            attempt_of(job, *task, *attempt, json!({"reason": release_reason(*reason)}))
+        }
+        Event::AiCalled { job, task, call } => ai_call(job, *task, call),
+        Event::DocumentIndexed { document, title, blob, chunks } => {
+            json!({"document": document, "title": title, "blob": blob, "chunks": chunks})
+        }
+    }
 }
 
 /// The event as it goes over the wire.
 #[must_use]
-pub fn public_event(account: &AccountId, shard: u16, entry: &FeedEntry) -> wire::Event {
-    unimplemented!("{account} {shard} {entry:?}")
+pub fn public_event(account: &AccountId, shard: ShardId, entry: &FeedEntry) -> wire::Event {
+    wire::Event {
+        account_id: account.to_string(),
+        seq: entry.seq,
+        shard: u32::from(shard.0),
+        index: entry.index.0,
+        r#type: event_type(&entry.event),
+        time_ms: entry.at.0,
+        actor: entry.actor.clone(),
+        correlation_id: entry.correlation_id.clone(),
+        causation_seq: entry.causation_seq,
+        data_json: data_json(&entry.event).to_string(),
+    }
+}
+
+fn api_key(created: &ApiKeyCreated) -> Value {
+    let ApiKeyCreated { key, role, label, hash: _, expires_at } = created;
+    json!({"key": key, "role": role, "label": label, "expires_at_ms": expires_at})
+}
+
+fn ai_call(job: &JobId, task: TaskKind, call: &AiCalled) -> Value {
+    json!({
+        "job": job, "task": task, "operation": call.operation, "provider": call.provider, "model": call.model,
+        "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "latency_ms": call.latency_ms,
+    })
+}
+
+fn attempt_of(job: &JobId, task: TaskKind, attempt: u32, more: Value) -> Value {
+    with(json!({"job": job, "task": task, "attempt": attempt}), more)
+}
+
+/// Both objects' fields in one.
+fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut object, more) {
+        fields.extend(more);
+    }
+    object
+}
+
+fn release_reason(reason: ReleaseReason) -> &'static str {
+    match reason {
+        ReleaseReason::LeaseLost => "lease_lost",
+        ReleaseReason::BackOffOver => "back_off_over",
+        ReleaseReason::Drained => "drained",
+    }
 }

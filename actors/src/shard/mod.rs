@@ -3,11 +3,39 @@
 //! The router calls [`Shards::execute`]; gateway, feed and tasks read through [`Reads`]; whoever must act on what happened
 //! (task board, deliveries, source cache) is an [`Observer`].
 
+mod admit;
+mod apply;
+mod followers;
+mod housekeeping;
+mod lead;
+mod node;
+mod open;
+mod place;
+mod projection;
+mod quarantine;
 mod reads;
+mod remembered;
+mod reply;
+mod rows;
 mod shards;
+mod snapshots;
+mod sweep;
+mod timers;
+mod wake;
+mod writer;
 
-pub use reads::{Document, FeedEntry, ReadError, Reads};
-pub use shards::{Retention, ShardRow, Shards, ShardsConfig};
+pub use admit::{Limit, Limits};
+pub use open::{OpenError, Opened, open};
+pub use place::shard_of;
+pub use reads::{DOCUMENTS_MAX, Document, FeedEntry, ReadError, Reads};
+pub use shards::{Retention, ShardRow, Shards, ShardsConfig, StartError};
+
+pub(crate) use followers::Followers;
+pub(crate) use lead::Desk;
+pub(crate) use reply::Reply;
+pub(crate) use rows::{Family, Place, REMEMBERED_FOR, Remembered, decode_answer};
+pub(crate) use wake::wake;
+pub(crate) use writer::{Ticket, Writer};
 
 use std::time::Duration;
 

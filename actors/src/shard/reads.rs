@@ -1,12 +1,27 @@
 //! Reads of what is applied. The gateway, the feed, the task board and the delivery sender call it.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::{LogIndex, ShardId};
+use steward_cluster::store::{Direction, StateStore, StoreError};
 
+use super::rows::{Family, Place, account_of, family_after, family_behind, family_range};
+use super::shard_of;
+use super::wake::{first_seq, newest, wake};
 use crate::blob::BlobHash;
+use crate::codec::{decode_feed_row, time_of_feed_row};
+use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Source};
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, SourceId};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
 use crate::domain::job::Job;
+
+/// Rows read from the store at a time when all of a shard's are wanted.
+const PAGE_ROWS: usize = 512;
+/// Most documents of an account that are listed.
+pub const DOCUMENTS_MAX: usize = 10_000;
 
 /// One event on the feed.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +49,8 @@ pub struct Document {
 /// Why the store did not tell.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    #[error(transparent)]
+    Store(#[from] StoreError), // It says what it could not do.
     /// A row does not hold what its key promises.
     #[error("the {row} of account {account} cannot be read: {reason}")]
     Row { row: &'static str, account: String, reason: String },
@@ -41,54 +58,176 @@ pub enum ReadError {
 
 /// What is applied on this node. Cheap to clone.
 #[derive(Clone)]
-pub struct Reads {}
+pub struct Reads {
+    store: Arc<dyn StateStore>,
+    shards: u16,
+}
 
 impl Reads {
-    /// The account with what it owns and its open jobs; none when nothing ever happened to it.
+    pub(crate) fn new(store: Arc<dyn StateStore>, shards: u16) -> Self {
+        Self { store, shards }
+    }
+
+    /// The account with what it owns and its open jobs; none when it was never created.
     pub fn account(&self, account: &AccountId) -> Result<Option<Account>, ReadError> {
-        unimplemented!("{account}")
+        let (account, _) = wake(&*self.store, self.place(account))?;
+        Ok(Some(account).filter(|account| account.created_at.is_some()))
     }
-    /// Accounts by shard, then name.
+
+    /// Accounts by shard, then by name, after one of them.
     pub fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<AccountId>, ReadError> {
-        unimplemented!("{after:?} {limit}")
+        let mut found = vec![];
+        let start = after.map_or(0, |after| shard_of(after, self.shards).0);
+        for shard in (start..self.shards).map(ShardId) {
+            let range = match after.filter(|_| shard.0 == start) {
+                Some(after) => family_after(shard, Family::Account, after),
+                None => family_range(shard, Family::Account),
+            };
+            let rows = self.store.scan(&range, Direction::Forward, limit - found.len())?;
+            found.extend(rows.iter().filter_map(|(key, _)| account_of(key)));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
     }
+
+    /// The source whose URL ends in this token.
     pub fn source_by_token(&self, account: &AccountId, token: &str) -> Result<Option<(SourceId, Source)>, ReadError> {
-        unimplemented!("{account} {token}")
+        let sources = self.place(account).read_all::<of::Source, Source>(&*self.store, Family::Source, SOURCES_MAX)?;
+        Ok(sources.into_iter().find(|(_, source)| source.token == token))
     }
+
+    /// A job, open or ended.
     pub fn job(&self, account: &AccountId, job: &JobId) -> Result<Option<Job>, ReadError> {
-        unimplemented!("{account} {job}")
+        self.place(account).read(&*self.store, Family::Job, job.as_str())
     }
-    /// Newest first, those before `before_seq` (none: from the newest).
+
+    /// Jobs newest first, those requested before an event (none: from the newest on).
     pub fn jobs(
         &self,
         account: &AccountId,
         before_seq: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(JobId, Job)>, ReadError> {
-        unimplemented!("{account} {before_seq:?} {limit}")
+        let place = self.place(account);
+        let range = place.seqs(Family::JobBySeq, 0, before_seq.unwrap_or(u64::MAX));
+        let rows = self.store.scan(&range, Direction::Backward, limit)?;
+        let job = |(_, name): (Bytes, Bytes)| -> Result<Option<(JobId, Job)>, ReadError> {
+            let job: JobId = place.id(Family::JobBySeq, &name)?;
+            Ok(self.job(account, &job)?.map(|state| (job, state)))
+        };
+        rows.into_iter().filter_map(|row| job(row).transpose()).collect()
     }
+
+    /// Events after a number.
     pub fn events(&self, account: &AccountId, after_seq: u64, limit: usize) -> Result<Vec<FeedEntry>, ReadError> {
-        unimplemented!("{account} {after_seq} {limit}")
+        let place = self.place(account);
+        let range = place.seqs(Family::Feed, after_seq.saturating_add(1), u64::MAX);
+        let rows = self.store.scan(&range, Direction::Forward, limit)?;
+        let entry = |(key, value): (Bytes, Bytes)| {
+            let seq = place.number(Family::Feed, place.rest(&key))?;
+            decode_feed_row(seq, value).map_err(|error| place.damaged(Family::Feed, error))
+        };
+        rows.into_iter().map(entry).collect()
     }
+
     /// Numbers of the oldest event kept and of the newest; (1, 0) for an empty feed.
     pub fn bounds(&self, account: &AccountId) -> Result<(u64, u64), ReadError> {
-        unimplemented!("{account}")
+        let place = self.place(account);
+        let first = first_seq(&*self.store, place)?;
+        Ok((first, newest(&*self.store, place)?.map_or(0, |(seq, _)| seq)))
     }
+
+    /// Number of the first event at or after a time; the number after the newest when there is none yet.
+    pub fn seek_time(&self, account: &AccountId, since: Timestamp) -> Result<u64, ReadError> {
+        let place = self.place(account);
+        let (mut low, last) = self.bounds(account)?;
+        let mut high = last + 1;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // A row trimmed meanwhile is older than all that are left.
+            let row = self.store.get(&place.seq_key(Family::Feed, middle))?;
+            let time = row.map(time_of_feed_row).transpose().map_err(|error| place.damaged(Family::Feed, error))?;
+            if time.is_some_and(|time| time >= since) { high = middle } else { low = middle + 1 }
+        }
+        Ok(low)
+    }
+
+    /// What a named consumer has acknowledged.
     pub fn consumer(&self, account: &AccountId, consumer: &ConsumerId) -> Result<Option<u64>, ReadError> {
-        unimplemented!("{account} {consumer}")
+        let place = self.place(account);
+        let row = self.store.get(&place.key(Family::Consumer, consumer.as_str().as_bytes()))?;
+        row.map(|value| place.number(Family::Consumer, &value)).transpose()
     }
+
+    /// Whether a result of the account names the blob.
     pub fn owns_blob(&self, account: &AccountId, blob: &BlobHash) -> Result<bool, ReadError> {
-        unimplemented!("{account} {blob:?}")
+        Ok(self.store.get(&self.place(account).key(Family::Blob, blob.as_str().as_bytes()))?.is_some())
     }
+
+    /// The account's documents, by name.
     pub fn documents(&self, account: &AccountId) -> Result<Vec<Document>, ReadError> {
-        unimplemented!("{account}")
+        let place = self.place(account);
+        let rows = self.store.scan(&place.all(Family::Document), Direction::Forward, DOCUMENTS_MAX)?;
+        rows.into_iter().map(|(_, value)| place.json(Family::Document, &value)).collect()
     }
+
     /// All open jobs of a shard, for the task board once the shard is led.
     pub fn open_jobs(&self, shard: ShardId) -> Result<Vec<(AccountId, JobId, Job)>, ReadError> {
-        unimplemented!("{shard}")
+        let mut jobs = vec![];
+        self.each(shard, Family::OpenJob, |place, name, _| {
+            let job: JobId = place.id(Family::OpenJob, name)?;
+            // It may have ended, and been trimmed, since the list was read.
+            jobs.extend(self.job(place.account, &job)?.map(|state| (place.account.clone(), job, state)));
+            Ok(())
+        })?;
+        Ok(jobs)
     }
+
     /// All endpoints of a shard, for the delivery sender once the shard is led.
     pub fn endpoints(&self, shard: ShardId) -> Result<Vec<(AccountId, EndpointId, Endpoint)>, ReadError> {
-        unimplemented!("{shard}")
+        let mut endpoints = vec![];
+        self.each(shard, Family::Endpoint, |place, name, value| {
+            let (endpoint, state) = row::<of::Endpoint, Endpoint>(place, Family::Endpoint, name, value)?;
+            endpoints.push((place.account.clone(), endpoint, state));
+            Ok(())
+        })?;
+        Ok(endpoints)
     }
+
+    fn place<'a>(&self, account: &'a AccountId) -> Place<'a> {
+        Place { shard: shard_of(account, self.shards), account }
+    }
+
+    /// Calls `take` with every row of a family in a shard: its place, what its key has behind the account, its value.
+    fn each(
+        &self,
+        shard: ShardId,
+        family: Family,
+        mut take: impl FnMut(Place<'_>, &[u8], &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut range = family_range(shard, family);
+        loop {
+            let rows = self.store.scan(&range, Direction::Forward, PAGE_ROWS)?;
+            for (key, value) in &rows {
+                let Some(account) = account_of(key) else { continue };
+                let place = Place { shard, account: &account };
+                take(place, place.rest(key), value)?;
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == PAGE_ROWS => range = family_behind(shard, family, key),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn row<Of, T: DeserializeOwned>(
+    place: Place<'_>,
+    family: Family,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(Id<Of>, T), ReadError> {
+    Ok((place.id(family, name)?, place.json(family, value)?))
 }

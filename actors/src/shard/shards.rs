@@ -1,13 +1,35 @@
 //! The shards of one node: started once by the composition root, called by the router.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use steward_cluster::ids::{LogIndex, ShardId, Term};
+use parking_lot::Mutex;
+use steward_cluster::clock::Clock;
+use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
+use steward_cluster::raft::{self, Driver, DriverConfig, OnFailure, Role};
+use steward_cluster::store::StoreError;
+use steward_cluster::store::snapshot::SnapshotError;
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{ExecuteError, Reads};
+use super::admit::Limits;
+use super::apply::Machine;
+use super::node::Node;
+use super::open::Opened;
+use super::snapshots::Snapshots;
+use super::{ExecuteError, Observer, Reads, housekeeping, shard_of};
 use crate::domain::account::{Answer, Asked};
 use crate::domain::ids::AccountId;
 use crate::feed::Feed;
+use crate::supervisor::spawn;
+
+/// How long a start may take until every shard is led.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long commands in hand may take when the node stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How often a stopping node looks whether they are done.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// How much of a feed is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +40,12 @@ pub struct Retention {
     pub age_max: Duration,
 }
 
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events_max: 1_000_000, age_max: Duration::from_secs(90 * 24 * 3600) }
+    }
+}
+
 /// What shards are started with.
 #[derive(Clone, Debug)]
 pub struct ShardsConfig {
@@ -25,7 +53,27 @@ pub struct ShardsConfig {
     pub shards: u16,
     /// Account actors alive at a time.
     pub accounts_live_max: usize,
+    pub limits: Limits,
     pub retention: Retention,
+}
+
+impl Default for ShardsConfig {
+    fn default() -> Self {
+        Self { shards: 64, accounts_live_max: 16_384, limits: Limits::default(), retention: Retention::default() }
+    }
+}
+
+/// Why the shards did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("could not read how far the store is")]
+    Store(#[from] StoreError),
+    #[error("could not list the snapshots")]
+    Snapshots(#[from] SnapshotError),
+    #[error("could not start consensus")]
+    Consensus(#[from] raft::StartError),
+    #[error("after {START_MAX:?} only {led} of {shards} shards are led")]
+    Slow { led: usize, shards: u16 },
 }
 
 /// One shard as the operator sees it.
@@ -41,52 +89,142 @@ pub struct ShardRow {
     pub accounts_live: usize,
 }
 
-/// All shards of this node. Cheap to clone.
+/// All shards of this node. Cheap to clone. Dropping the last one is like pulling the plug.
 #[derive(Clone)]
-pub struct Shards {}
+pub struct Shards {
+    running: Arc<Running>,
+}
+
+struct Running {
+    node: Arc<Node>,
+    driver: Mutex<Option<Driver>>,
+    _housekeeping: AbortOnDropHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.driver.lock().take());
+        self.node.end();
+    }
+}
 
 impl Shards {
+    /// Starts every shard over an opened log and store; returns when all of them are led. `on_failure` is called when
+    /// consensus cannot go on.
+    pub async fn start(
+        config: ShardsConfig,
+        node: NodeId,
+        opened: Opened,
+        clock: Arc<dyn Clock>,
+        observers: Vec<Arc<dyn Observer>>,
+        on_failure: OnFailure,
+    ) -> Result<Self, StartError> {
+        let shards = config.shards;
+        let Opened { log, recovered, store, snapshots, rebuilt: _ } = opened;
+        let applied = (0..shards).map(|shard| Ok((ShardId(shard), store.applied(ShardId(shard))?)));
+        let applied: Vec<(ShardId, LogIndex)> = applied.collect::<Result<_, StoreError>>()?;
+        let snapshots = Snapshots::new(snapshots, shards)?;
+        let inner = Node::new(config, store, Arc::clone(&clock), Handle::current(), snapshots, observers);
+        let driver_config = DriverConfig { node, shards, clock, on_failure };
+        let machine = Machine { node: Arc::clone(&inner) };
+        let driver = raft::start(driver_config, (log, recovered), &applied, machine)?;
+        inner.set_driver(driver.handle());
+        let housekeeping = spawn("housekeeping", housekeeping::keep(Arc::downgrade(&inner)));
+        let mut led = inner.led();
+        let running = Running {
+            node: inner,
+            driver: Mutex::new(Some(driver)),
+            _housekeeping: AbortOnDropHandle::new(housekeeping),
+        };
+        let all = timeout(START_MAX, led.wait_for(|led| *led == usize::from(shards))).await.is_ok();
+        let started = Self { running: Arc::new(running) };
+        if all { Ok(started) } else { Err(StartError::Slow { led: *led.borrow(), shards }) }
+    }
+
     /// The shard an account belongs to, on every node and for ever.
     #[must_use]
     pub fn shard_of(&self, account: &AccountId) -> ShardId {
-        unimplemented!("{account}")
+        shard_of(account, self.running.node.config.shards)
     }
 
-    /// Does what is asked, once it is durable, or says why not.
+    /// Does what is asked, and answers once that is durable, or says why not.
     pub async fn execute(&self, account: &AccountId, asked: Asked) -> Result<Answer, ExecuteError> {
-        unimplemented!("{account} {asked:?}")
+        let answer = self.running.node.send(account, asked)?.await;
+        // Every reply answers, whatever becomes of its actor; only the end of the runtime is silent.
+        answer.unwrap_or_else(|_| Err(ExecuteError::OutcomeUnknown { shard: self.shard_of(account) }))
     }
 
+    /// What is applied.
     #[must_use]
     pub fn reads(&self) -> Reads {
-        unimplemented!()
+        self.running.node.reads()
     }
 
+    /// The accounts' feeds.
     #[must_use]
     pub fn feed(&self) -> Feed {
-        unimplemented!()
+        let node = &self.running.node;
+        Feed::new(node.reads(), Arc::clone(&node.followers), Arc::clone(&node.clock))
     }
 
     /// Takes an account out of quarantine; false when it was not in it.
     #[must_use]
     pub fn resume(&self, account: &AccountId) -> bool {
-        unimplemented!("{account}")
+        self.running.node.quarantine.resume(account)
     }
 
     /// How each shard stands.
     #[must_use]
     pub fn status(&self) -> Vec<ShardRow> {
-        unimplemented!()
+        (0..self.running.node.config.shards).filter_map(|shard| self.row(ShardId(shard))).collect()
     }
 
     /// Account actors alive.
     #[must_use]
     pub fn live_accounts(&self) -> usize {
-        unimplemented!()
+        self.running.node.awake()
     }
 
     /// Takes no more commands, finishes those in hand, and writes everything out.
-    pub async fn stop(self) {
-        unimplemented!()
+    pub async fn stop(self) -> Result<(), StoreError> {
+        let node = Arc::clone(&self.running.node);
+        node.refuse_commands();
+        let drained = async {
+            while node.gate.in_hand() > 0 {
+                sleep(DRAIN_LOOK).await;
+            }
+        };
+        if timeout(DRAIN_MAX, drained).await.is_err() {
+            tracing::warn!(commands = node.gate.in_hand(), "commands were still in hand when the node stopped");
+        }
+        let driver = self.running.driver.lock().take();
+        let write_out = move || {
+            if let Some(driver) = driver {
+                driver.stop();
+            }
+            node.end();
+            node.store.flush()
+        };
+        tokio::task::spawn_blocking(write_out).await.expect("stopping does not panic")
+    }
+
+    fn row(&self, shard: ShardId) -> Option<ShardRow> {
+        let node = &self.running.node;
+        let status = node.driver().status(shard)?;
+        let lead = node.lead_of(shard);
+        let role = match (&lead, status.role) {
+            (Some(_), _) => "leader",
+            (None, Role::Leader { .. }) => "starting",
+            (None, Role::Follower { .. }) => "follower",
+        };
+        Some(ShardRow {
+            shard,
+            role,
+            term: status.term,
+            last_index: status.last,
+            applied_index: status.applied,
+            snapshot_index: node.snapshots.taken(shard),
+            accounts_live: lead.map_or(0, |lead| lead.awake()),
+        })
     }
 }

@@ -1,0 +1,132 @@
+//! What was decided and cannot be read from the store yet: the rest of an account's history is looked up there.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+
+use crate::codec::Decision;
+use crate::domain::account::{Account, Answer, Asked, Command, Event, Facts, Idempotency, WebhookAccepted};
+use crate::domain::ids::JobId;
+use crate::shard::{Desk, Family, Place, REMEMBERED_FOR, ReadError, Remembered, Ticket, Writer, decode_answer};
+
+/// Decided and not yet applied. Bounded by the permits of the commands that wait for it.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// By the keys of their rows.
+    deliveries: HashMap<Vec<u8>, u64>,
+    answers: HashMap<String, (Idempotency, Answer)>,
+    ended_jobs: HashSet<JobId>,
+    /// What each ticket added, oldest first.
+    added: VecDeque<(Ticket, Added)>,
+}
+
+enum Added {
+    Delivery(Vec<u8>),
+    Answer(String),
+    EndedJob(JobId),
+}
+
+impl Recent {
+    /// Looks up what the history says about the command.
+    pub(super) fn facts(
+        &self,
+        desk: &Desk,
+        account: &Account,
+        asked: &Asked,
+        now: Timestamp,
+    ) -> Result<Facts, ReadError> {
+        let place = Place { shard: desk.shard, account: &account.id };
+        let mut facts = Facts::default();
+        if let Some(idempotency) = &asked.idempotency {
+            facts.answered = self.answered(desk, place, &idempotency.key, now)?;
+        }
+        if let Command::AcceptWebhook(webhook) = &asked.command {
+            facts.delivered_seq = self.delivered(desk, place, webhook, now)?;
+        } else if let Command::CancelJob { job } = &asked.command
+            && !account.jobs.contains_key(job)
+        {
+            let row = || desk.store.get(&place.key(Family::Job, job.as_str().as_bytes()));
+            facts.job_ended = self.ended_jobs.contains(job) || row()?.is_some();
+        }
+        Ok(facts)
+    }
+
+    /// Notes what the store will only know once the ticket is applied.
+    pub(super) fn remember(&mut self, shard: ShardId, ticket: Ticket, decision: &Decision) {
+        let place = Place { shard, account: &decision.account };
+        for (seq, _, event) in decision.numbered() {
+            if let Event::WebhookAccepted(webhook) = event {
+                for id in &webhook.delivery_ids {
+                    let key = place.delivery_key(webhook.source.as_str(), id);
+                    self.deliveries.insert(key.clone(), seq);
+                    self.added.push_back((ticket, Added::Delivery(key)));
+                }
+            } else if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } =
+                event
+            {
+                self.ended_jobs.insert(job.clone());
+                self.added.push_back((ticket, Added::EndedJob(job.clone())));
+            }
+        }
+        if let Some((asked, answer)) = &decision.answered {
+            self.answers.insert(asked.key.clone(), (asked.clone(), answer.clone()));
+            self.added.push_back((ticket, Added::Answer(asked.key.clone())));
+        }
+    }
+
+    /// Drops what the store knows by now.
+    pub(super) fn forget_applied(&mut self, writer: &Writer) {
+        while let Some((_, added)) = self.added.pop_front_if(|(ticket, _)| writer.is_applied(*ticket)) {
+            match added {
+                Added::Delivery(key) => drop(self.deliveries.remove(&key)),
+                Added::Answer(key) => drop(self.answers.remove(&key)),
+                Added::EndedJob(job) => drop(self.ended_jobs.remove(&job)),
+            }
+        }
+    }
+
+    /// The event that accepted the webhook before, when it accepted every id of it.
+    fn delivered(
+        &self,
+        desk: &Desk,
+        place: Place<'_>,
+        webhook: &WebhookAccepted,
+        now: Timestamp,
+    ) -> Result<Option<u64>, ReadError> {
+        let mut first = None;
+        for id in &webhook.delivery_ids {
+            let key = place.delivery_key(webhook.source.as_str(), id);
+            let known = match self.deliveries.get(&key) {
+                Some(seq) => Some(*seq),
+                None => stored_delivery(desk, place, &key, now)?,
+            };
+            let Some(seq) = known else { return Ok(None) };
+            first.get_or_insert(seq);
+        }
+        Ok(first)
+    }
+
+    fn answered(
+        &self,
+        desk: &Desk,
+        place: Place<'_>,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Idempotency, Answer)>, ReadError> {
+        if let Some(known) = self.answers.get(key) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(value) = desk.store.get(&place.answer_key(key))? else { return Ok(None) };
+        let damaged = || place.damaged(Family::Answer, "it is cut short");
+        let (at, idempotency, answer) = decode_answer(key, &value).ok_or_else(damaged)?;
+        Ok((now.since(at) < REMEMBERED_FOR).then_some((idempotency, answer)))
+    }
+}
+
+fn stored_delivery(desk: &Desk, place: Place<'_>, key: &[u8], now: Timestamp) -> Result<Option<u64>, ReadError> {
+    let Some(value) = desk.store.get(key)? else { return Ok(None) };
+    let damaged = || place.damaged(Family::Delivery, "it is cut short");
+    let remembered = Remembered::decode(&value).ok_or_else(damaged)?;
+    Ok((now.since(remembered.at) < REMEMBERED_FOR).then_some(remembered.seq))
+}

@@ -1,0 +1,240 @@
+//! Domain events and marks into their stored form. Total: whatever can happen can be written down.
+
+use bytes::Bytes;
+use serde_json::Value;
+use steward_cluster::clock::Timestamp;
+use steward_proto::record::v1 as wire;
+use steward_proto::record::v1::event::Kind;
+use steward_proto::record::v1::mark::Kind as MarkKind;
+
+use crate::domain::account::{
+    AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
+    WebhookAccepted,
+};
+use crate::domain::ids::{EndpointId, Id, JobId, PlaybookId};
+use crate::domain::job::{Failure, JobKind};
+use crate::domain::task::TaskKind;
+
+/// An event as it is stored.
+pub(crate) fn event(event: &Event) -> wire::Event {
+    wire::Event { kind: Some(kind(event)) }
+}
+
+/// A mark as it is stored.
+pub(crate) fn mark(mark: &Mark) -> wire::Mark {
+    let kind = match mark {
+        Mark::ConsumerAcked { consumer, seq } => {
+            MarkKind::ConsumerAcked(wire::ConsumerAcked { consumer: id(consumer), seq: *seq })
+        }
+        Mark::EndpointSkipped { endpoint, through_seq } => {
+            MarkKind::EndpointSkipped(wire::EndpointSkipped { endpoint: id(endpoint), through_seq: *through_seq })
+        }
+        Mark::FeedTrimmed { first_seq } => MarkKind::FeedTrimmed(wire::FeedTrimmed { first_seq: *first_seq }),
+    };
+    wire::Mark { kind: Some(kind) }
+}
+
+fn kind(event: &Event) -> Kind {
+    match event {
+        Event::AccountCreated { display_name, wrapped_key } => account_created(display_name, wrapped_key),
+        Event::ApiKeyCreated(created) => api_key_created(created),
+        Event::ApiKeyRevoked { key } => Kind::ApiKeyRevoked(wire::ApiKeyRevoked { key: id(key) }),
+        Event::PlaybookPut { playbook, rule } => playbook_put(playbook, rule),
+        Event::PlaybookDeleted { playbook } => Kind::PlaybookDeleted(wire::PlaybookDeleted { playbook: id(playbook) }),
+        Event::PlaybookFailed { playbook, reason } => {
+            Kind::PlaybookFailed(wire::PlaybookFailed { playbook: id(playbook), reason: reason.clone() })
+        }
+        Event::SourceCreated(created) => source_created(created),
+        Event::SourceDeleted { source } => Kind::SourceDeleted(wire::SourceDeleted { source: id(source) }),
+        Event::WebhookAccepted(webhook) => webhook_accepted(webhook),
+        Event::EndpointCreated(created) => endpoint_created(created),
+        Event::EndpointDeleted { endpoint } => Kind::EndpointDeleted(wire::EndpointDeleted { endpoint: id(endpoint) }),
+        Event::EndpointDisabled { endpoint, reason } => {
+            Kind::EndpointDisabled(wire::EndpointDisabled { endpoint: id(endpoint), reason: reason.clone() })
+        }
+        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms } => {
+            delivery_succeeded(endpoint, *event_seq, *attempt, *status, *latency_ms)
+        }
+        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at } => {
+            delivery_failed(endpoint, *event_seq, *attempt, *status, error, *retry_at)
+        }
+        Event::JobRequested { job, kind, input, playbook } => job_requested(job, *kind, input, playbook.as_ref()),
+        Event::JobSucceeded { job } => Kind::JobSucceeded(wire::JobSucceeded { job: id(job) }),
+        Event::JobFailed { job, task, failure } => job_failed(job, *task, failure),
+        Event::JobCancelled { job } => Kind::JobCancelled(wire::JobCancelled { job: id(job) }),
+        Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
+        Event::TaskProgressed { job, task, attempt, permille, note } => {
+            task_progressed(job, *task, *attempt, *permille, note)
+        }
+        Event::TaskCheckpointed { job, task, attempt, state } => task_checkpointed(job, *task, *attempt, state),
+        Event::TaskSucceeded { job, task, attempt, result, blobs } => {
+            task_succeeded(job, *task, *attempt, result, blobs)
+        }
+        Event::TaskFailed { job, task, attempt, failure, retry_at } => {
+            task_failed(job, *task, *attempt, failure, *retry_at)
+        }
+        Event::TaskReleased { job, task, attempt, reason } => task_released(job, *task, *attempt, *reason),
+        Event::AiCalled { job, task, call } => ai_called(job, *task, call),
+        Event::DocumentIndexed { document, title, blob, chunks } => document_indexed(document, title, blob, *chunks),
+    }
+}
+
+fn account_created(display_name: &str, wrapped_key: &[u8]) -> Kind {
+    let wrapped_key = Bytes::copy_from_slice(wrapped_key);
+    Kind::AccountCreated(wire::AccountCreated { display_name: display_name.to_owned(), wrapped_key })
+}
+
+fn api_key_created(created: &ApiKeyCreated) -> Kind {
+    Kind::ApiKeyCreated(wire::ApiKeyCreated {
+        key: id(&created.key),
+        role: match created.role {
+            Role::Admin => 1,
+            Role::Writer => 2,
+            Role::Reader => 3,
+        },
+        label: created.label.clone(),
+        hash: Bytes::copy_from_slice(&created.hash),
+        expires_at_ms: ms(created.expires_at),
+    })
+}
+
+fn playbook_put(playbook: &PlaybookId, rule: &Playbook) -> Kind {
+    Kind::PlaybookPut(wire::PlaybookPut {
+        playbook: id(playbook),
+        on: rule.on.as_str().to_owned(),
+        job_kind: rule.job.as_str().to_owned(),
+        input_json: rule.input.to_string(),
+    })
+}
+
+fn source_created(created: &SourceCreated) -> Kind {
+    Kind::SourceCreated(wire::SourceCreated {
+        source: id(&created.source),
+        scheme: created.scheme.clone(),
+        token: created.token.clone(),
+        sealed_secrets: created.sealed_secrets.iter().map(|secret| Bytes::copy_from_slice(secret)).collect(),
+        tolerance_s: created.tolerance_s,
+        public_url: created.public_url.clone(),
+    })
+}
+
+fn webhook_accepted(webhook: &WebhookAccepted) -> Kind {
+    Kind::WebhookAccepted(wire::WebhookAccepted {
+        source: id(&webhook.source),
+        provider: webhook.provider.clone(),
+        event_type: webhook.event_type.clone(),
+        delivery_ids: webhook.delivery_ids.clone(),
+        tenant: webhook.tenant.clone().unwrap_or_default(),
+        trust: match webhook.trust {
+            Trust::Full => 1,
+            Trust::BodyNotCovered => 2,
+            Trust::TokenOnly => 3,
+        },
+        content_type: webhook.content_type.clone(),
+        body: webhook.body.clone(),
+    })
+}
+
+fn endpoint_created(created: &EndpointCreated) -> Kind {
+    Kind::EndpointCreated(wire::EndpointCreated {
+        endpoint: id(&created.endpoint),
+        url: created.url.clone(),
+        patterns: created.patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        sealed_secret: Bytes::copy_from_slice(&created.sealed_secret),
+    })
+}
+
+fn delivery_succeeded(endpoint: &EndpointId, event_seq: u64, attempt: u32, status: u16, latency_ms: u64) -> Kind {
+    let (endpoint, status) = (id(endpoint), u32::from(status));
+    Kind::DeliverySucceeded(wire::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms })
+}
+
+fn delivery_failed(
+    endpoint: &EndpointId,
+    event_seq: u64,
+    attempt: u32,
+    status: Option<u16>,
+    error: &str,
+    retry_at: Option<Timestamp>,
+) -> Kind {
+    Kind::DeliveryFailed(wire::DeliveryFailed {
+        endpoint: id(endpoint),
+        event_seq,
+        attempt,
+        status: status.map_or(0, u32::from),
+        error: error.to_owned(),
+        retry_at_ms: ms(retry_at),
+    })
+}
+
+fn job_requested(job: &JobId, kind: JobKind, input: &Value, playbook: Option<&PlaybookId>) -> Kind {
+    Kind::JobRequested(wire::JobRequested {
+        job: id(job),
+        kind: kind.as_str().to_owned(),
+        input_json: input.to_string(),
+        playbook: playbook.map(id).unwrap_or_default(),
+    })
+}
+
+fn job_failed(job: &JobId, task: TaskKind, failure: &Failure) -> Kind {
+    let Failure { code, message } = failure.clone();
+    Kind::JobFailed(wire::JobFailed { job: id(job), task: name(task), code, message })
+}
+
+fn task_started(job: &JobId, task: TaskKind, attempt: u32, worker: &str) -> Kind {
+    Kind::TaskStarted(wire::TaskStarted { job: id(job), task: name(task), attempt, worker: worker.to_owned() })
+}
+
+fn task_progressed(job: &JobId, task: TaskKind, attempt: u32, permille: u32, note: &str) -> Kind {
+    let (job, task, note) = (id(job), name(task), note.to_owned());
+    Kind::TaskProgressed(wire::TaskProgressed { job, task, attempt, permille, note })
+}
+
+fn task_checkpointed(job: &JobId, task: TaskKind, attempt: u32, state: &Value) -> Kind {
+    let (job, task, state_json) = (id(job), name(task), state.to_string());
+    Kind::TaskCheckpointed(wire::TaskCheckpointed { job, task, attempt, state_json })
+}
+
+fn task_succeeded(job: &JobId, task: TaskKind, attempt: u32, result: &Value, blobs: &[String]) -> Kind {
+    let (job, task, result_json, blobs) = (id(job), name(task), result.to_string(), blobs.to_vec());
+    Kind::TaskSucceeded(wire::TaskSucceeded { job, task, attempt, result_json, blobs })
+}
+
+fn task_failed(job: &JobId, task: TaskKind, attempt: u32, failure: &Failure, retry_at: Option<Timestamp>) -> Kind {
+    let Failure { code, message } = failure.clone();
+    let (job, task, retry_at_ms) = (id(job), name(task), ms(retry_at));
+    Kind::TaskFailed(wire::TaskFailed { job, task, attempt, code, message, retry_at_ms })
+}
+
+fn task_released(job: &JobId, task: TaskKind, attempt: u32, reason: ReleaseReason) -> Kind {
+    let reason = match reason {
+        ReleaseReason::LeaseLost => 1,
+        ReleaseReason::BackOffOver => 2,
+        ReleaseReason::Drained => 3,
+    };
+    Kind::TaskReleased(wire::TaskReleased { job: id(job), task: name(task), attempt, reason })
+}
+
+fn ai_called(job: &JobId, task: TaskKind, call: &AiCalled) -> Kind {
+    let AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms } = call.clone();
+    let (job, task) = (id(job), name(task));
+    Kind::AiCalled(wire::AiCalled { job, task, operation, provider, model, input_tokens, output_tokens, latency_ms })
+}
+
+fn document_indexed(document: &str, title: &str, blob: &str, chunks: u32) -> Kind {
+    let (document, title, blob) = (document.to_owned(), title.to_owned(), blob.to_owned());
+    Kind::DocumentIndexed(wire::DocumentIndexed { document, title, blob, chunks })
+}
+
+fn id<Of>(id: &Id<Of>) -> String {
+    id.as_str().to_owned()
+}
+
+fn name(task: TaskKind) -> String {
+    task.as_str().to_owned()
+}
+
+/// Zero stands for no time.
+fn ms(time: Option<Timestamp>) -> u64 {
+    time.map_or(0, |time| time.0)
+}

@@ -1,0 +1,137 @@
+//! One log entry: what the commands of many accounts became.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::LogIndex;
+use steward_proto::record::v1 as wire;
+
+use super::decode::{self, DecodeError};
+use super::encode;
+use crate::domain::account::{Answer, Event, Idempotency, Mark};
+use crate::domain::ids::AccountId;
+use crate::shard::FeedEntry;
+
+/// Field 1 of an entry, as bytes of a length: what stands before each decision.
+const DECISION_TAG: u8 = 0x0A;
+
+/// What one command of one account became.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Decision {
+    pub(crate) account: AccountId,
+    pub(crate) first_seq: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) actor: String,
+    pub(crate) correlation_id: String,
+    pub(crate) causation_seq: u64,
+    pub(crate) events: Vec<Event>,
+    pub(crate) marks: Vec<Mark>,
+    /// Set when the command carried an idempotency key.
+    pub(crate) answered: Option<(Idempotency, Answer)>,
+}
+
+impl Decision {
+    /// The events with their numbers and what caused them: the first one has the cause of the command, the others
+    /// follow from the first.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, u64, &Event)> {
+        let first = self.first_seq;
+        let cause = move |seq| if seq == first { self.causation_seq } else { first };
+        (first..).zip(&self.events).map(move |(seq, event)| (seq, cause(seq), event))
+    }
+
+    /// Who did it: the command's actor, or the playbook whose doing it is.
+    pub(crate) fn actor_of(&self, event: &Event) -> String {
+        let playbook = if let Event::JobRequested { playbook: Some(playbook), .. }
+        | Event::PlaybookFailed { playbook, .. } = event
+        {
+            Some(playbook)
+        } else {
+            None
+        };
+        playbook.map_or_else(|| self.actor.clone(), |playbook| format!("playbook:{playbook}"))
+    }
+
+    /// Its bytes within an entry: entries are these, one behind the other.
+    pub(crate) fn encode(&self) -> BytesMut {
+        let answered = self.answered.as_ref().map(|(asked, answer)| wire::Answered {
+            key: asked.key.clone(),
+            fingerprint: asked.fingerprint,
+            id: answer.id.clone(),
+            seq: answer.seq,
+        });
+        let stored = wire::Decided {
+            account: self.account.to_string(),
+            first_seq: self.first_seq,
+            time_ms: self.at.0,
+            actor: self.actor.clone(),
+            correlation_id: self.correlation_id.clone(),
+            causation_seq: self.causation_seq,
+            events: self.events.iter().map(encode::event).collect(),
+            marks: self.marks.iter().map(encode::mark).collect(),
+            answered,
+        };
+        let len = stored.encoded_len();
+        let mut bytes = BytesMut::with_capacity(len + 6);
+        bytes.put_u8(DECISION_TAG);
+        prost::encode_length_delimiter(len, &mut bytes).expect("the buffer grows");
+        stored.encode_raw(&mut bytes);
+        bytes
+    }
+}
+
+/// The decisions of an entry.
+pub(crate) fn decode_entry(data: Bytes) -> Result<Vec<Decision>, DecodeError> {
+    wire::Entry::decode(data)?.decided.into_iter().map(decision).collect()
+}
+
+fn decision(stored: wire::Decided) -> Result<Decision, DecodeError> {
+    let answered = stored.answered.map(|first| {
+        let answer = Answer { id: first.id, seq: first.seq, repeated: false };
+        (Idempotency { key: first.key, fingerprint: first.fingerprint }, answer)
+    });
+    let account = AccountId::parse(&stored.account)
+        .map_err(|_| DecodeError::Field { field: "account", value: stored.account.clone() })?;
+    Ok(Decision {
+        account,
+        first_seq: stored.first_seq,
+        at: Timestamp(stored.time_ms),
+        actor: stored.actor,
+        correlation_id: stored.correlation_id,
+        causation_seq: stored.causation_seq,
+        events: stored.events.into_iter().map(decode::event).collect::<Result<_, _>>()?,
+        marks: stored.marks.into_iter().map(decode::mark).collect::<Result<_, _>>()?,
+        answered,
+    })
+}
+
+/// A feed row's bytes.
+pub(crate) fn encode_feed_row(decision: &Decision, index: LogIndex, cause_seq: u64, event: &Event) -> Vec<u8> {
+    let stored = wire::FeedEvent {
+        index: index.0,
+        time_ms: decision.at.0,
+        actor: decision.actor_of(event),
+        correlation_id: decision.correlation_id.clone(),
+        causation_seq: cause_seq,
+        event: Some(encode::event(event)),
+    };
+    stored.encode_to_vec()
+}
+
+/// A feed row from its bytes.
+pub(crate) fn decode_feed_row(seq: u64, bytes: Bytes) -> Result<FeedEntry, DecodeError> {
+    let stored = wire::FeedEvent::decode(bytes)?;
+    Ok(FeedEntry {
+        seq,
+        index: LogIndex(stored.index),
+        at: Timestamp(stored.time_ms),
+        actor: stored.actor,
+        correlation_id: stored.correlation_id,
+        causation_seq: stored.causation_seq,
+        event: decode::event(stored.event.ok_or(DecodeError::UnknownKind)?)?,
+    })
+}
+
+/// When the event of a feed row happened, without reading the rest.
+pub(crate) fn time_of_feed_row(bytes: Bytes) -> Result<Timestamp, DecodeError> {
+    Ok(Timestamp(wire::FeedEvent::decode(bytes)?.time_ms))
+}

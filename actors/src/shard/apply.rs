@@ -1,0 +1,85 @@
+//! ⑦ Applies what is committed: rows first, then whoever wants to know. Called on the applier's thread only.
+//!
+//! # Invariants
+//! - **Y1 one step**: the rows of a batch and its applied indices are written together.
+//! - **Y2 told after**: observers and followers hear of an event after its rows can be read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use steward_cluster::ids::ShardId;
+use steward_cluster::raft::{ApplyError, Committed, Role, StateMachine};
+
+use super::node::Node;
+use super::projection::Projection;
+use crate::codec::{Decision, decode_entry};
+use crate::domain::ids::AccountId;
+
+/// Bytes of entries that go into one write of the store.
+const WRITE_BYTES_MAX: usize = 8 << 20;
+
+/// What the driver applies to.
+pub(crate) struct Machine {
+    pub(crate) node: Arc<Node>,
+}
+
+impl StateMachine for Machine {
+    fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError> {
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest));
+            self.write(now).map_err(|source| ApplyError { source })?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn role_changed(&mut self, shard: ShardId, role: Role) {
+        match role {
+            Role::Leader { term, ready: true } => self.node.lead(shard, term),
+            Role::Leader { ready: false, .. } | Role::Follower { .. } => self.node.yield_shard(shard),
+        }
+    }
+}
+
+impl Machine {
+    fn write(&self, entries: &[Committed<'_>]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut projection = Projection::new(&*self.node.store);
+        self.node.remembered.forget_into(&mut projection, &self.node)?;
+        let mut decisions = Vec::new();
+        for entry in entries {
+            for decision in decode_entry(entry.data.clone())? {
+                projection.add(entry.shard, entry.index, &decision)?;
+                decisions.push((entry.shard, decision));
+            }
+            projection.applied(entry.shard, entry.index);
+            self.node.snapshots.note(entry.shard, entry.index, entry.term, entry.data.len());
+        }
+        self.node.store.write(projection.finish())?;
+        self.tell(&decisions);
+        Ok(())
+    }
+
+    fn tell(&self, decisions: &[(ShardId, Decision)]) {
+        let mut newest: HashMap<&AccountId, u64> = HashMap::new();
+        for (shard, decision) in decisions {
+            if self.node.is_led(*shard) {
+                self.node.observe(*shard, decision);
+            }
+            if let Some((seq, _, _)) = decision.numbered().last() {
+                newest.insert(&decision.account, seq);
+            }
+        }
+        self.node.followers.tell(newest);
+    }
+}
+
+/// How many of the entries go into one write; at least one.
+fn fitting(entries: &[Committed<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Committed<'_>| {
+        bytes += entry.data.len();
+        bytes <= WRITE_BYTES_MAX
+    };
+    entries.iter().take_while(fits).count().max(1)
+}

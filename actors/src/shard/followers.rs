@@ -1,0 +1,45 @@
+//! Who waits for new events of which account. The applier tells, subscriptions listen.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::domain::ids::AccountId;
+
+/// The followed accounts. Nothing is kept for an account nobody follows.
+#[derive(Default)]
+pub(crate) struct Followers {
+    accounts: Mutex<HashMap<AccountId, watch::Sender<u64>>>,
+}
+
+impl Followers {
+    /// Hears of numbers applied from now on; `newest` is what it shows until then.
+    pub(crate) fn follow(&self, account: &AccountId) -> watch::Receiver<u64> {
+        let mut accounts = self.accounts.lock();
+        if let Some(sender) = accounts.get(account) {
+            return sender.subscribe();
+        }
+        let (sender, receiver) = watch::channel(0);
+        accounts.insert(account.clone(), sender);
+        receiver
+    }
+
+    /// Tells the newest numbers, and forgets whom nobody follows any more.
+    pub(crate) fn tell<'a>(&self, newest: impl IntoIterator<Item = (&'a AccountId, u64)>) {
+        let mut accounts = self.accounts.lock();
+        if accounts.is_empty() {
+            return;
+        }
+        for (account, seq) in newest {
+            if accounts.get(account).is_some_and(|sender| sender.send(seq).is_err()) {
+                accounts.remove(account);
+            }
+        }
+    }
+
+    /// Forgets every account nobody follows any more.
+    pub(crate) fn tidy(&self) {
+        self.accounts.lock().retain(|_, sender| sender.receiver_count() > 0);
+    }
+}

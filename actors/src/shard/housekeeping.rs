@@ -1,0 +1,64 @@
+//! What happens by itself on a node: back-offs end, feeds are trimmed, snapshots are taken.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::ExecuteError;
+use super::node::Node;
+use super::sweep::{Sweep, execute};
+use super::timers::Timer;
+use crate::domain::account::{Asked, Command, ReleaseReason};
+
+/// How often it looks; also how late a timer may be.
+const TICK: Duration = Duration::from_millis(100);
+/// When a timer that could not be served is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs until the node is gone.
+pub(crate) async fn keep(node: Weak<Node>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = Sweep::new();
+    loop {
+        ticks.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        let due = node.timers.due(node.clock.now());
+        join_all(due.into_iter().map(|timer| release(&node, timer))).await;
+        if let Err(error) = sweep.go_on(&node).await {
+            tracing::warn!(error = %error, "retention could not read the store");
+            sweep = Sweep::new();
+        }
+        node.followers.tidy();
+        if node.snapshots.is_due() {
+            node.snapshots.start_round(node.store.clone(), node.driver().clone());
+        }
+    }
+}
+
+/// Ends a task's back-off.
+async fn release(node: &Node, timer: Timer) {
+    let asked = Asked {
+        command: Command::ReleaseTask { task: timer.task(), reason: ReleaseReason::BackOffOver },
+        actor: "system".to_owned(),
+        correlation_id: "timer".to_owned(),
+        causation_seq: 0,
+        idempotency: None,
+    };
+    match execute(node, &timer.account, asked).await {
+        // A lead that begins finds its timers itself; a rejected one has nothing left to release.
+        Ok(()) | Err(ExecuteError::NotLed { .. } | ExecuteError::Rejected(_)) => {}
+        Err(
+            ExecuteError::Overloaded { .. }
+            | ExecuteError::Quarantined { .. }
+            | ExecuteError::DiskFull
+            | ExecuteError::OutcomeUnknown { .. },
+        ) => {
+            let mut again = timer;
+            again.due = node.clock.now().plus(AGAIN_AFTER);
+            node.timers.add(again);
+        }
+    }
+}

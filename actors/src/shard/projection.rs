@@ -1,0 +1,253 @@
+//! Events into rows. The applier fills one projection per batch; it holds no rule: states come from `evolve`.
+//!
+//! Most events are blind writes. Only events of jobs and endpoints change a row that is there; those rows are kept in
+//! hand until the batch ends, so that several events on one of them are right.
+
+use std::collections::HashMap;
+
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::{LogIndex, ShardId};
+use steward_cluster::store::{Direction, StateStore, WriteBatch};
+
+use super::rows::{Family, Head, Place, Remembered, encode_answer};
+use super::wake::first_seq;
+use super::{Document, ReadError};
+use crate::codec::{Decision, encode_feed_row};
+use crate::domain::account::{Account, Endpoint, Event, Mark, WebhookAccepted};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId};
+use crate::domain::job::{Job, JobState};
+
+/// The changes of one batch.
+pub(crate) struct Projection<'s> {
+    store: &'s dyn StateStore,
+    batch: WriteBatch,
+    jobs: HashMap<(AccountId, JobId), (ShardId, Option<Job>)>,
+    /// None: deleted.
+    endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
+    floors: HashMap<AccountId, u64>,
+}
+
+/// What every event of one decision shares.
+struct Moment<'a> {
+    place: Place<'a>,
+    seq: u64,
+    at: Timestamp,
+    cause_seq: u64,
+}
+
+impl<'s> Projection<'s> {
+    pub(crate) fn new(store: &'s dyn StateStore) -> Self {
+        let (jobs, endpoints, floors) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { store, batch: WriteBatch::default(), jobs, endpoints, floors }
+    }
+
+    /// Adds what one decision changes.
+    pub(crate) fn add(&mut self, shard: ShardId, index: LogIndex, decision: &Decision) -> Result<(), ReadError> {
+        let place = Place { shard, account: &decision.account };
+        for (seq, cause_seq, event) in decision.numbered() {
+            let row = encode_feed_row(decision, index, cause_seq, event);
+            self.batch.put(place.seq_key(Family::Feed, seq), row);
+            self.event(&Moment { place, seq, at: decision.at, cause_seq }, event)?;
+        }
+        for mark in &decision.marks {
+            self.mark(place, mark)?;
+        }
+        if let Some((asked, answer)) = &decision.answered {
+            self.batch.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
+        }
+        Ok(())
+    }
+
+    /// The shard's rows now hold everything up to here.
+    pub(crate) fn applied(&mut self, shard: ShardId, index: LogIndex) {
+        self.batch.set_applied(shard, index);
+    }
+
+    /// Removes a row unless this batch has just written it.
+    pub(crate) fn forget(&mut self, key: Vec<u8>) {
+        self.batch.delete(key);
+    }
+
+    /// The batch, with the rows that were in hand.
+    pub(crate) fn finish(mut self) -> WriteBatch {
+        for ((account, job), (shard, state)) in std::mem::take(&mut self.jobs) {
+            if let Some(state) = state {
+                let place = Place { shard, account: &account };
+                self.put_json(place, Family::Job, job.as_str(), &state);
+            }
+        }
+        for ((account, endpoint), (shard, state)) in std::mem::take(&mut self.endpoints) {
+            let place = Place { shard, account: &account };
+            match state {
+                Some(state) => self.put_json(place, Family::Endpoint, endpoint.as_str(), &state),
+                None => self.batch.delete(place.key(Family::Endpoint, endpoint.as_str().as_bytes())),
+            }
+        }
+        self.batch
+    }
+
+    fn event(&mut self, moment: &Moment<'_>, event: &Event) -> Result<(), ReadError> {
+        let place = moment.place;
+        match event {
+            Event::AccountCreated { display_name, wrapped_key } => {
+                let (display_name, wrapped_key) = (display_name.clone(), wrapped_key.clone());
+                self.put_json(place, Family::Account, "", &Head { created_at: moment.at, display_name, wrapped_key });
+            }
+            Event::ApiKeyCreated(_) | Event::PlaybookPut { .. } | Event::SourceCreated(_) => {
+                self.setting(moment, event)
+            }
+            Event::ApiKeyRevoked { key } => self.delete(place, Family::Key, key.as_str()),
+            Event::PlaybookDeleted { playbook } => self.delete(place, Family::Playbook, playbook.as_str()),
+            Event::SourceDeleted { source } => self.delete(place, Family::Source, source.as_str()),
+            Event::WebhookAccepted(webhook) => self.webhook(moment, webhook),
+            Event::EndpointCreated(created) => self.change_endpoint(moment, &created.endpoint, event)?,
+            Event::EndpointDeleted { endpoint } => {
+                self.endpoints.insert((place.account.clone(), endpoint.clone()), (place.shard, None));
+            }
+            Event::EndpointDisabled { endpoint, .. }
+            | Event::DeliverySucceeded { endpoint, .. }
+            | Event::DeliveryFailed { endpoint, .. } => self.change_endpoint(moment, endpoint, event)?,
+            Event::JobRequested { job, kind, input, .. } => {
+                let state = Job::requested(*kind, input.clone(), moment.seq, moment.cause_seq, moment.at);
+                self.jobs.insert((place.account.clone(), job.clone()), (place.shard, Some(state)));
+                self.batch.put(place.seq_key(Family::JobBySeq, moment.seq), job.as_str().to_owned());
+                self.batch.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
+            }
+            Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } => {
+                self.change_job(moment, job, event)?;
+                self.delete(place, Family::OpenJob, job.as_str());
+            }
+            Event::TaskSucceeded { job, blobs, .. } => {
+                self.change_job(moment, job, event)?;
+                blobs.iter().for_each(|blob| self.batch.put(place.key(Family::Blob, blob.as_bytes()), vec![]));
+            }
+            Event::TaskStarted { job, .. }
+            | Event::TaskProgressed { job, .. }
+            | Event::TaskCheckpointed { job, .. }
+            | Event::TaskFailed { job, .. }
+            | Event::TaskReleased { job, .. } => self.change_job(moment, job, event)?,
+            Event::DocumentIndexed { document, title, blob, chunks } => {
+                let (name, title, blob) = (document.clone(), title.clone(), blob.clone());
+                let indexed = Document { document: name, title, blob, chunks: *chunks, indexed_at: moment.at };
+                self.batch.put(place.key(Family::Blob, indexed.blob.as_bytes()), vec![]);
+                self.put_json(place, Family::Document, document, &indexed);
+            }
+            Event::PlaybookFailed { .. } | Event::AiCalled { .. } => {} // On the feed only.
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, place: Place<'_>, mark: &Mark) -> Result<(), ReadError> {
+        match mark {
+            Mark::ConsumerAcked { consumer, seq } => self.acknowledge(place, consumer, *seq),
+            Mark::EndpointSkipped { endpoint, .. } => {
+                let mut scratch = self.scratch(place, endpoint)?;
+                scratch.mark(mark);
+                self.keep_endpoint(place, endpoint, scratch);
+            }
+            Mark::FeedTrimmed { first_seq } => self.trim(place, *first_seq)?,
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, place: Place<'_>, consumer: &ConsumerId, seq: u64) {
+        self.batch.put(place.key(Family::Consumer, consumer.as_str().as_bytes()), seq.to_be_bytes().to_vec());
+    }
+
+    /// Lets an account with nothing in it evolve, and writes what it then has.
+    fn setting(&mut self, moment: &Moment<'_>, event: &Event) {
+        let mut scratch = Account::absent(moment.place.account.clone());
+        scratch.evolve(moment.seq, moment.at, moment.cause_seq, event);
+        for (key, state) in &scratch.keys {
+            self.put_json(moment.place, Family::Key, key.as_str(), state);
+        }
+        for (playbook, state) in &scratch.playbooks {
+            self.put_json(moment.place, Family::Playbook, playbook.as_str(), state);
+        }
+        for (source, state) in &scratch.sources {
+            self.put_json(moment.place, Family::Source, source.as_str(), state);
+        }
+    }
+
+    fn webhook(&mut self, moment: &Moment<'_>, webhook: &WebhookAccepted) {
+        let remembered = Remembered { at: moment.at, seq: moment.seq }.encode();
+        for id in &webhook.delivery_ids {
+            let key = moment.place.delivery_key(webhook.source.as_str(), id);
+            self.batch.put(key, remembered.clone());
+        }
+    }
+
+    fn change_job(&mut self, moment: &Moment<'_>, job: &JobId, event: &Event) -> Result<(), ReadError> {
+        let place = moment.place;
+        let name = (place.account.clone(), job.clone());
+        if !self.jobs.contains_key(&name) {
+            let stored = place.read::<Job>(self.store, Family::Job, job.as_str())?;
+            self.jobs.insert(name.clone(), (place.shard, stored));
+        }
+        if let Some((_, Some(state))) = self.jobs.get_mut(&name) {
+            state.evolve(moment.at, event);
+        }
+        Ok(())
+    }
+
+    fn change_endpoint(&mut self, moment: &Moment<'_>, id: &EndpointId, event: &Event) -> Result<(), ReadError> {
+        let mut scratch = self.scratch(moment.place, id)?;
+        scratch.evolve(moment.seq, moment.at, moment.cause_seq, event);
+        self.keep_endpoint(moment.place, id, scratch);
+        Ok(())
+    }
+
+    /// An account that has only this endpoint, if it is there.
+    fn scratch(&mut self, place: Place<'_>, id: &EndpointId) -> Result<Account, ReadError> {
+        let state = match self.endpoints.remove(&(place.account.clone(), id.clone())) {
+            Some((_, state)) => state,
+            None => place.read::<Endpoint>(self.store, Family::Endpoint, id.as_str())?,
+        };
+        let mut scratch = Account::absent(place.account.clone());
+        scratch.endpoints.extend(state.map(|state| (id.clone(), state)));
+        Ok(scratch)
+    }
+
+    fn keep_endpoint(&mut self, place: Place<'_>, id: &EndpointId, mut scratch: Account) {
+        let state = scratch.endpoints.remove(id);
+        self.endpoints.insert((place.account.clone(), id.clone()), (place.shard, state));
+    }
+
+    /// Forgets events, and with them the ended jobs they asked for.
+    fn trim(&mut self, place: Place<'_>, to: u64) -> Result<(), ReadError> {
+        let from = match self.floors.get(place.account) {
+            Some(floor) => *floor,
+            None => first_seq(self.store, place)?,
+        };
+        (from..to).for_each(|seq| self.batch.delete(place.seq_key(Family::Feed, seq)));
+        let asked = place.seqs(Family::JobBySeq, 0, to);
+        for (key, job) in self.store.scan(&asked, Direction::Forward, usize::MAX)? {
+            let job: JobId = place.id(Family::JobBySeq, &job)?;
+            if self.has_ended(place, &job)? {
+                self.batch.delete(key);
+                self.jobs.insert((place.account.clone(), job.clone()), (place.shard, None));
+                self.delete(place, Family::Job, job.as_str());
+            }
+        }
+        self.floors.insert(place.account.clone(), to);
+        self.batch.put(place.key(Family::Floor, &[]), to.to_be_bytes().to_vec());
+        Ok(())
+    }
+
+    fn has_ended(&self, place: Place<'_>, job: &JobId) -> Result<bool, ReadError> {
+        let ended = |job: &Job| job.state != JobState::Running;
+        match self.jobs.get(&(place.account.clone(), job.clone())) {
+            Some((_, state)) => Ok(state.as_ref().is_none_or(ended)),
+            None => Ok(place.read::<Job>(self.store, Family::Job, job.as_str())?.as_ref().is_none_or(ended)),
+        }
+    }
+
+    fn put_json(&mut self, place: Place<'_>, family: Family, rest: &str, state: &impl serde::Serialize) {
+        let value = serde_json::to_vec(state).expect("states are plain data with text keys");
+        self.batch.put(place.key(family, rest.as_bytes()), value);
+    }
+
+    fn delete(&mut self, place: Place<'_>, family: Family, rest: &str) {
+        self.batch.delete(place.key(family, rest.as_bytes()));
+    }
+}

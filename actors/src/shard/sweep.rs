@@ -1,0 +1,140 @@
+//! Retention: one slow walk over all accounts of the led shards that trims feeds and drops what is too old to remember.
+
+use std::time::Duration;
+
+use steward_cluster::ids::ShardId;
+use steward_cluster::store::Direction;
+
+use super::node::Node;
+use super::remembered;
+use super::rows::{Family, Place, account_of, family_after, family_range};
+use super::wake::{first_seq, newest};
+use super::{ExecuteError, ReadError};
+use crate::domain::account::{Asked, Command};
+use crate::domain::ids::AccountId;
+
+/// Accounts looked at in one step.
+const ACCOUNTS_MAX: usize = 64;
+/// Steps taken at a time.
+const STEPS_MAX: usize = 16;
+/// Events one command forgets, so that the batch that deletes them stays small.
+const TRIM_EVENTS_MAX: u64 = 1_000;
+/// Commands for one account at a time; the next round goes on.
+const TRIMS_MAX: usize = 16;
+/// The rest between two rounds.
+const REST: Duration = Duration::from_secs(60);
+
+/// Where the walk stands.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    shard: u16,
+    stage: Stage,
+    rests_until: Duration,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Feeds { after: Option<AccountId> },
+    Deliveries(remembered::Place),
+    Answers(remembered::Place),
+}
+
+impl Sweep {
+    pub(crate) fn new() -> Self {
+        Self { shard: 0, stage: Stage::Feeds { after: None }, rests_until: Duration::ZERO }
+    }
+
+    /// Goes on for a bounded time.
+    pub(crate) async fn go_on(&mut self, node: &Node) -> Result<(), ReadError> {
+        for _ in 0..STEPS_MAX {
+            if node.clock.monotonic() < self.rests_until {
+                return Ok(());
+            }
+            self.step(node).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, node: &Node) -> Result<(), ReadError> {
+        let shard = ShardId(self.shard);
+        let now = node.clock.now();
+        match &mut self.stage {
+            Stage::Feeds { after } if node.is_led(shard) => {
+                let range = after.as_ref().map_or_else(
+                    || family_range(shard, Family::Account),
+                    |account| family_after(shard, Family::Account, account),
+                );
+                let rows = node.store.scan(&range, Direction::Forward, ACCOUNTS_MAX)?;
+                let accounts: Vec<AccountId> = rows.iter().filter_map(|(key, _)| account_of(key)).collect();
+                *after = accounts.last().cloned();
+                let done = rows.len() < ACCOUNTS_MAX;
+                for account in accounts {
+                    trim(node, shard, &account).await?;
+                }
+                if done {
+                    self.stage = Stage::Deliveries(remembered::Place::default());
+                }
+            }
+            Stage::Feeds { .. } => self.next_shard(node),
+            Stage::Deliveries(place) => {
+                if !node.remembered.look(&*node.store, (shard, Family::Delivery), place, now)? {
+                    self.stage = Stage::Answers(remembered::Place::default());
+                }
+            }
+            Stage::Answers(place) => {
+                if !node.remembered.look(&*node.store, (shard, Family::Answer), place, now)? {
+                    self.next_shard(node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next_shard(&mut self, node: &Node) {
+        self.stage = Stage::Feeds { after: None };
+        self.shard += 1;
+        if self.shard >= node.config.shards {
+            self.shard = 0;
+            self.rests_until = node.clock.monotonic() + REST;
+        }
+    }
+}
+
+/// Trims one feed to its retention.
+async fn trim(node: &Node, shard: ShardId, account: &AccountId) -> Result<(), ReadError> {
+    for _ in 0..TRIMS_MAX {
+        let Some(first_seq) = floor_wanted(node, Place { shard, account })? else { return Ok(()) };
+        let asked = Asked {
+            command: Command::TrimFeed { first_seq },
+            actor: "system".to_owned(),
+            correlation_id: "retention".to_owned(),
+            causation_seq: 0,
+            idempotency: None,
+        };
+        if let Err(error) = execute(node, account, asked).await {
+            tracing::debug!(account = account.as_str(), error = %error, "feed not trimmed this time");
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Asks the account and waits for the answer.
+pub(crate) async fn execute(node: &Node, account: &AccountId, asked: Asked) -> Result<(), ExecuteError> {
+    let shard = super::shard_of(account, node.config.shards);
+    let answer = node.send(account, asked)?.await;
+    answer.unwrap_or(Err(ExecuteError::OutcomeUnknown { shard })).map(drop)
+}
+
+/// Where the feed should begin, when that is later than it does.
+fn floor_wanted(node: &Node, place: Place<'_>) -> Result<Option<u64>, ReadError> {
+    let retention = node.config.retention;
+    let floor = first_seq(&*node.store, place)?;
+    let Some((last, _)) = newest(&*node.store, place)? else { return Ok(None) };
+    let by_count = (last + 1).saturating_sub(retention.events_max);
+    let age_ms = u64::try_from(retention.age_max.as_millis()).unwrap_or(u64::MAX);
+    let oldest = steward_cluster::clock::Timestamp(node.clock.now().0.saturating_sub(age_ms));
+    let by_age = node.reads().seek_time(place.account, oldest)?;
+    let wanted = by_count.max(by_age).min(last).min(floor + TRIM_EVENTS_MAX);
+    Ok((wanted > floor).then_some(wanted))
+}

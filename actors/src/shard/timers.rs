@@ -1,0 +1,84 @@
+//! Durable timers: tasks whose back-off ends. They are rows of open jobs; this is the order they fall due in.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+
+use super::{ReadError, Reads};
+use crate::domain::account::{Event, TaskRef};
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::job::TaskState;
+use crate::domain::task::TaskKind;
+
+/// Timers handed out at a time.
+const DUE_MAX: usize = 256;
+
+/// A task that is ready again at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub(crate) due: Timestamp,
+    pub(crate) shard: ShardId,
+    pub(crate) account: AccountId,
+    job: JobId,
+    task: TaskKind,
+    attempt: u32,
+}
+
+impl Timer {
+    pub(crate) fn task(&self) -> TaskRef {
+        TaskRef { job: self.job.clone(), task: self.task, attempt: self.attempt }
+    }
+}
+
+/// The timers of the shards this node leads. A timer whose task has moved on does nothing when it falls due.
+#[derive(Default)]
+pub(crate) struct Timers {
+    waiting: Mutex<BTreeSet<Timer>>,
+}
+
+impl Timers {
+    /// Notes the timer an event sets, if it does.
+    pub(crate) fn note(&self, shard: ShardId, account: &AccountId, event: &Event) {
+        if let Event::TaskFailed { job, task, attempt, retry_at: Some(due), .. } = event {
+            let (account, job) = (account.clone(), job.clone());
+            self.add(Timer { due: *due, shard, account, job, task: *task, attempt: *attempt });
+        }
+    }
+
+    pub(crate) fn add(&self, timer: Timer) {
+        self.waiting.lock().insert(timer);
+    }
+
+    /// Finds the timers of a shard in its open jobs.
+    pub(crate) fn load(&self, shard: ShardId, reads: &Reads) -> Result<(), ReadError> {
+        for (account, job, state) in reads.open_jobs(shard)? {
+            let backing_off = state.tasks.iter().filter(|(_, task)| task.state == TaskState::BackingOff);
+            for (kind, task) in backing_off {
+                let (account, job) = (account.clone(), job.clone());
+                let due = task.retry_at.unwrap_or_default();
+                self.add(Timer { due, shard, account, job, task: *kind, attempt: task.attempt });
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the timers of a shard.
+    pub(crate) fn drop_shard(&self, shard: ShardId) {
+        self.waiting.lock().retain(|timer| timer.shard != shard);
+    }
+
+    /// Takes out what is due, a bounded number at a time.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Timer> {
+        let mut waiting = self.waiting.lock();
+        let mut due = vec![];
+        while due.len() < DUE_MAX
+            && let Some(first) = waiting.first()
+            && first.due <= now
+        {
+            due.extend(waiting.pop_first());
+        }
+        due
+    }
+}

@@ -1,0 +1,63 @@
+//! An account from its rows: what the actor starts from, and what the gateway shows.
+
+use bytes::Bytes;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::store::{Direction, StateStore};
+
+use super::ReadError;
+use super::rows::{Family, Head, Place};
+use crate::codec::time_of_feed_row;
+use crate::domain::account::Account;
+use crate::domain::account::limits::{ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SOURCES_MAX};
+use crate::domain::ids::{JobId, of};
+use crate::domain::job::Job;
+
+/// The account as its applied events leave it, and the time of the newest one.
+pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account, Timestamp), ReadError> {
+    let mut account = Account::absent(place.account.clone());
+    if let Some(head) = place.read::<Head>(store, Family::Account, "")? {
+        account.created_at = Some(head.created_at);
+        account.display_name = head.display_name;
+        account.wrapped_key = head.wrapped_key;
+    } else {
+        return Ok((account, Timestamp(0))); // Nothing happens to an account before it is created.
+    }
+    let mut last_at = Timestamp(0);
+    if let Some((seq, value)) = newest(store, place)? {
+        account.last_seq = seq;
+        last_at = time_of_feed_row(value).map_err(|error| place.damaged(Family::Feed, error))?;
+    }
+    account.first_seq = first_seq(store, place)?;
+    account.keys = place.read_all::<of::Key, _>(store, Family::Key, KEYS_MAX)?.into_iter().collect();
+    account.sources = place.read_all::<of::Source, _>(store, Family::Source, SOURCES_MAX)?.into_iter().collect();
+    account.endpoints =
+        place.read_all::<of::Endpoint, _>(store, Family::Endpoint, ENDPOINTS_MAX)?.into_iter().collect();
+    account.playbooks =
+        place.read_all::<of::Playbook, _>(store, Family::Playbook, PLAYBOOKS_MAX)?.into_iter().collect();
+    account.jobs = open_jobs(store, place)?.into_iter().collect();
+    Ok((account, last_at))
+}
+
+/// Number of the oldest event kept.
+pub(crate) fn first_seq(store: &dyn StateStore, place: Place<'_>) -> Result<u64, ReadError> {
+    let value = store.get(&place.key(Family::Floor, &[]))?;
+    value.map_or(Ok(1), |value| place.number(Family::Floor, &value))
+}
+
+/// The newest row of the feed.
+pub(crate) fn newest(store: &dyn StateStore, place: Place<'_>) -> Result<Option<(u64, Bytes)>, ReadError> {
+    let rows = store.scan(&place.all(Family::Feed), Direction::Backward, 1)?;
+    let row = |(key, value): (Bytes, Bytes)| Ok((place.number(Family::Feed, place.rest(&key))?, value));
+    rows.into_iter().next().map(row).transpose()
+}
+
+fn open_jobs(store: &dyn StateStore, place: Place<'_>) -> Result<Vec<(JobId, Job)>, ReadError> {
+    let rows = store.scan(&place.all(Family::OpenJob), Direction::Forward, OPEN_JOBS_MAX)?;
+    let open = |(key, _): (Bytes, Bytes)| {
+        let job: JobId = place.id(Family::OpenJob, place.rest(&key))?;
+        let state = place.read::<Job>(store, Family::Job, job.as_str())?;
+        let state = state.ok_or_else(|| place.damaged(Family::Job, format!("open job {job} has no row")))?;
+        Ok((job, state))
+    };
+    rows.into_iter().map(open).collect()
+}

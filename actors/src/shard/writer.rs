@@ -1,0 +1,200 @@
+//! ⑥ From decisions to log entries: one writer per led shard.
+//!
+//! Account actors hand in what they decided and go on. One entry is on its way at a time; what is decided meanwhile
+//! becomes the next one. When an entry is applied its answers leave.
+//!
+//! # Invariants
+//! - **W1 durable**: an answer leaves only when every decision it is based on is applied, answers that changed nothing too.
+//! - **W2 no gap**: a refused entry ends the writer, so that nothing decided on top of it reaches the log.
+//!
+//! # Decisions
+//! - One entry in flight, not several: a later entry of the same account must never survive an earlier one that was
+//!   refused. The entries of all shards still share one write and one sync. Rejected: several entries in flight with
+//!   disjoint accounts; a hot account would gain nothing, and the bookkeeping costs every command.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use steward_cluster::ids::{ShardId, Term};
+use steward_cluster::raft::{DriverHandle, Proposal, ProposeError};
+
+use super::ExecuteError;
+use super::lead::Lead;
+use super::reply::{Outcome, Reply};
+use crate::metrics;
+
+/// An entry takes in no further decision once it has this many bytes.
+const ENTRY_BYTES_TARGET: usize = 1 << 20;
+
+/// A place in the order of one writer's decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// One led shard's way into the log.
+pub(crate) struct Writer {
+    shard: ShardId,
+    term: Term,
+    driver: DriverHandle,
+    lead: Weak<Lead>,
+    state: Mutex<State>,
+    durable: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// On its way.
+    in_flight: Option<Waiting>,
+    /// The entries after it, the last one open. Bounded by the permits its replies hold.
+    next: VecDeque<Entry>,
+    last_ticket: u64,
+    /// Why nothing is taken any more.
+    over: Option<ExecuteError>,
+}
+
+#[derive(Default)]
+struct Entry {
+    data: BytesMut,
+    waiting: Waiting,
+}
+
+/// Whom an entry keeps waiting.
+#[derive(Default)]
+struct Waiting {
+    last_ticket: u64,
+    replies: Vec<(Reply, Outcome)>,
+}
+
+impl Writer {
+    pub(crate) fn new(shard: ShardId, term: Term, driver: DriverHandle, lead: Weak<Lead>) -> Arc<Self> {
+        let (state, durable) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { shard, term, driver, lead, state, durable })
+    }
+
+    /// Takes in a decision; its answer leaves when it is applied.
+    pub(crate) fn append(self: &Arc<Self>, decision: &[u8], reply: Reply, outcome: Outcome) -> Ticket {
+        let mut state = self.state.lock();
+        if let Some(why) = &state.over {
+            let why = why.clone();
+            drop(state);
+            reply.answer(Err(why));
+            return Ticket(u64::MAX);
+        }
+        state.last_ticket += 1;
+        let ticket = state.last_ticket;
+        if state.next.back().is_none_or(|entry| entry.data.len() + decision.len() > ENTRY_BYTES_TARGET) {
+            state.next.push_back(Entry::default());
+        }
+        let entry = state.next.back_mut().expect("one was just made sure of");
+        entry.data.extend_from_slice(decision);
+        entry.waiting.last_ticket = ticket;
+        entry.waiting.replies.push((reply, outcome));
+        self.propose_next(state);
+        Ticket(ticket)
+    }
+
+    /// Answers once everything up to the ticket is applied.
+    pub(crate) fn answer_after(&self, ticket: Ticket, reply: Reply, outcome: Outcome) {
+        if !self.is_applied(ticket) {
+            let mut state = self.state.lock();
+            if let Some(why) = &state.over {
+                let why = why.clone();
+                drop(state);
+                return reply.answer(Err(why));
+            }
+            if let Some(waiting) = state.holding(ticket) {
+                return waiting.replies.push((reply, outcome));
+            }
+        }
+        reply.answer(outcome);
+    }
+
+    /// Whether everything up to the ticket can be read.
+    pub(crate) fn is_applied(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.durable.load(Ordering::Acquire)
+    }
+
+    /// The newest ticket given out.
+    pub(crate) fn newest(&self) -> Ticket {
+        Ticket(self.state.lock().last_ticket)
+    }
+
+    /// Refuses everything from now on, and what is not on its way yet.
+    pub(crate) fn end(&self, why: &ExecuteError) {
+        let unsent = self.state.lock().end(why);
+        unsent.into_iter().for_each(|entry| entry.waiting.refuse(why));
+    }
+
+    /// Sends the next entry when none is on its way. Takes the lock along: proposing may answer at once.
+    fn propose_next(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
+        if state.in_flight.is_some() {
+            return;
+        }
+        let Some(entry) = state.next.pop_front() else { return };
+        metrics::decisions_per_entry(entry.waiting.replies.len());
+        state.in_flight = Some(entry.waiting);
+        drop(state);
+        let writer = Arc::clone(self);
+        let done = Box::new(move |outcome: Result<_, ProposeError>| writer.landed(outcome.map(|_| ())));
+        self.driver.propose(Proposal { shard: self.shard, term: self.term, data: entry.data.freeze(), done });
+    }
+
+    fn landed(self: &Arc<Self>, outcome: Result<(), ProposeError>) {
+        let mut state = self.state.lock();
+        let landed = state.in_flight.take().expect("one entry is on its way until it lands");
+        match outcome {
+            Ok(()) => {
+                self.durable.store(landed.last_ticket, Ordering::Release);
+                self.propose_next(state);
+                landed.replies.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
+            }
+            Err(refused) => {
+                let why = self.refusal(refused);
+                let unsent = state.end(&why); // Before the lock goes: nothing may be taken in on top of a refusal.
+                drop(state);
+                landed.refuse(&why);
+                unsent.into_iter().for_each(|entry| entry.waiting.refuse(&why));
+                if let Some(lead) = self.lead.upgrade() {
+                    lead.refused(refused);
+                }
+            }
+        }
+    }
+
+    fn refusal(&self, refused: ProposeError) -> ExecuteError {
+        let shard = self.shard;
+        match refused {
+            ProposeError::NotLeader { .. }
+            | ProposeError::StaleTerm { .. }
+            | ProposeError::NoSuchShard { .. }
+            | ProposeError::Stopped => ExecuteError::NotLed { shard },
+            ProposeError::OutcomeUnknown { .. } => ExecuteError::OutcomeUnknown { shard },
+            ProposeError::SpaceLow { .. } => ExecuteError::DiskFull,
+            ProposeError::Overloaded { .. } | ProposeError::Size { .. } => {
+                ExecuteError::Overloaded { what: "log", retry_after: super::admit::RETRY_AFTER }
+            }
+        }
+    }
+}
+
+impl State {
+    fn end(&mut self, why: &ExecuteError) -> VecDeque<Entry> {
+        self.over.get_or_insert_with(|| why.clone());
+        std::mem::take(&mut self.next)
+    }
+
+    /// The entry that brings this ticket.
+    fn holding(&mut self, ticket: Ticket) -> Option<&mut Waiting> {
+        let in_flight = self.in_flight.as_mut();
+        let next = self.next.iter_mut().map(|entry| &mut entry.waiting);
+        in_flight.into_iter().chain(next).find(|waiting| waiting.last_ticket >= ticket.0)
+    }
+}
+
+impl Waiting {
+    fn refuse(self, why: &ExecuteError) {
+        self.replies.into_iter().for_each(|(reply, _)| reply.answer(Err(why.clone())));
+    }
+}

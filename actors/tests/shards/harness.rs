@@ -1,0 +1,99 @@
+//! Starts shards over a real log and store in a temporary folder, and asks them things.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use steward_actors::domain::account::{Asked, Command, Idempotency, SourceCreated, Trust, WebhookAccepted};
+use steward_actors::domain::ids::{AccountId, SourceId};
+use steward_actors::shard::{Observer, Opened, Shards, ShardsConfig, open};
+use steward_cluster::clock::{Clock, SystemClock};
+use steward_cluster::ids::NodeId;
+use steward_cluster::log::LogConfig;
+use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine};
+
+/// What a test may vary.
+pub(crate) struct Setup {
+    pub(crate) config: ShardsConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { config: ShardsConfig::default(), clock: Arc::new(SystemClock::new()), observers: vec![] }
+    }
+}
+
+impl Setup {
+    /// Starts over what lies in the folder.
+    pub(crate) async fn start(self, folder: &Path) -> Shards {
+        self.start_over(opened(folder)).await
+    }
+
+    /// Starts over an opened log and store.
+    pub(crate) async fn start_over(self, opened: Opened) -> Shards {
+        let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
+        Shards::start(self.config, NodeId(1), opened, self.clock, self.observers, on_failure).await.unwrap()
+    }
+}
+
+/// The log and store in the folder.
+pub(crate) fn opened(folder: &Path) -> Opened {
+    open(folder, Engine::Fjall, CACHE_BYTES_DEFAULT, LogConfig::default()).unwrap()
+}
+
+pub(crate) fn account(name: &str) -> AccountId {
+    AccountId::parse(name).unwrap()
+}
+
+pub(crate) fn zoom() -> SourceId {
+    SourceId::parse("zoom").unwrap()
+}
+
+/// Asked by a test.
+pub(crate) fn asked(command: Command) -> Asked {
+    Asked { command, actor: "test".to_owned(), correlation_id: "c-1".to_owned(), causation_seq: 0, idempotency: None }
+}
+
+/// Asked under a key, so that asking twice happens once.
+pub(crate) fn keyed(command: Command, key: &str, fingerprint: u64) -> Asked {
+    Asked { idempotency: Some(Idempotency { key: key.to_owned(), fingerprint }), ..asked(command) }
+}
+
+pub(crate) fn create() -> Command {
+    Command::CreateAccount { display_name: "Test".to_owned(), wrapped_key: vec![7; 32] }
+}
+
+pub(crate) fn create_source() -> Command {
+    Command::CreateSource(SourceCreated {
+        source: zoom(),
+        scheme: "zoom".to_owned(),
+        token: "token".to_owned(),
+        sealed_secrets: vec![vec![1]],
+        tolerance_s: 300,
+        public_url: String::new(),
+    })
+}
+
+/// A webhook with this delivery id.
+pub(crate) fn webhook(delivery: &str) -> Command {
+    Command::AcceptWebhook(WebhookAccepted {
+        source: zoom(),
+        provider: "zoom".to_owned(),
+        event_type: "recording.completed".to_owned(),
+        delivery_ids: vec![delivery.to_owned()],
+        tenant: None,
+        trust: Trust::Full,
+        content_type: "application/json".to_owned(),
+        body: Bytes::from_static(br#"{"n":1}"#),
+    })
+}
+
+/// Creates an account that can take webhooks: two events.
+pub(crate) async fn founded(shards: &Shards, name: &str) -> AccountId {
+    let account = account(name);
+    shards.execute(&account, asked(create())).await.unwrap();
+    shards.execute(&account, asked(create_source())).await.unwrap();
+    account
+}
