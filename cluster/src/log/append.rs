@@ -33,7 +33,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, reserve_bytes: 256 << 20, floor_bytes: 64 << 20, sync_delay: Duration::ZERO }
+        Self { segment_bytes: 64 << 20, reserve_bytes: 32 << 20, floor_bytes: 8 << 20, sync_delay: Duration::ZERO }
     }
 }
 
