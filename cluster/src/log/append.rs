@@ -84,8 +84,8 @@ impl Log {
         let mut found = recover(disk.as_ref())?;
         if let Some(unborn) = found.unborn {
             let name = file_name(unborn);
+            // Durable with the sync of the folder below; should it come back before that, it is still unborn.
             disk.remove(&name).map_err(LogError::io("remove", &name))?;
-            disk.sync_dir().map_err(LogError::io("sync folder of", &name))?;
         }
         let mut stats = LogStats::default();
         let (segment, offset, file) = match found.newest {

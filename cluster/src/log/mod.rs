@@ -58,4 +58,4 @@ pub use error::LogError;
 pub use reader::LogReader;
 pub use record::{Batch, Position, Record, RecordKind};
 pub use recover::RecoveredShard;
-pub use thread::{Durable, LogStopped, LogThread, abort_process};
+pub use thread::{Durable, LogStopped, LogThread};

@@ -60,7 +60,7 @@ struct Shared {
 
 impl LogThread {
     /// Starts the thread. `on_durable` is called on it, so it must never block; `on_fatal` is called at most once, and
-    /// in production is [`abort_process`].
+    /// in production ends the process, so that nothing is answered that may not be durable.
     ///
     /// # Errors
     /// When the thread can not be started.
@@ -110,13 +110,6 @@ impl Drop for LogThread {
             thread.join().ok();
         }
     }
-}
-
-/// The hook for production: says what failed and ends the process, so that nothing is answered that may not be durable.
-pub fn abort_process(failure: LogError) {
-    let cause: &dyn std::error::Error = &failure;
-    tracing::error!(error = cause, "log failed, the process ends");
-    std::process::abort();
 }
 
 /// What waited together, in the order it was handed in.

@@ -143,6 +143,40 @@ fn a_missing_or_swapped_segment_is_found() {
     assert!(matches!(sample.open(&last_alone), Err(LogError::Damaged { offset: 0, .. })));
 }
 
+/// Entries leave gaps that tell on them; a lost vote does not.
+#[test]
+fn a_group_lost_between_two_segments_is_found() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk, 80).unwrap();
+    let mut vote = Batch::new();
+    push(&mut vote, 1, RecordKind::HardState, 2, 0, b"a vote of a whole term");
+    log.append(&entry(1, 1, 1, b"")).unwrap();
+    let mut lost = files(&disk);
+    log.append(&vote).unwrap();
+    log.append(&entry(1, 2, 2, b"")).unwrap();
+    let whole = files(&disk);
+    assert_eq!((whole.len(), lost.len()), (2, 1), "the vote ends the first segment");
+    lost.push(whole[1].clone());
+    let refusal = open(&disk_of(&lost), 80).map(|_| ()).unwrap_err();
+    assert!(matches!(&refusal, LogError::Damaged { file, offset: 20, .. } if *file == whole[1].0), "{refusal}");
+}
+
+/// A sound group of the right place that comes from another life of the file.
+#[test]
+fn a_group_out_of_sequence_is_found() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk, 1 << 20).unwrap();
+    log.append(&entry(1, 1, 1, b"")).unwrap();
+    let mut other = files(&disk);
+    let group = &mut other[0].1[SEGMENT_HEADER_BYTES..];
+    group[8..16].copy_from_slice(&9_u64.to_le_bytes());
+    let place = [1_u64.to_le_bytes(), 32_u64.to_le_bytes()].concat();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&place), &group[..16]);
+    group[16..20].copy_from_slice(&crc.to_le_bytes());
+    let refusal = open(&disk_of(&other), 1 << 20).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal.ends_with("at byte 32: group 9 stands where group 1 belongs"), "{refusal}");
+}
+
 #[test]
 fn a_read_never_serves_a_changed_byte() {
     let sample = sample();
@@ -154,6 +188,8 @@ fn a_read_never_serves_a_changed_byte() {
             let disk = disk_of(&sample.files);
             let (log, _) = open(&disk, SEGMENT_BYTES).unwrap();
             log.reader().read(*position).unwrap();
+            let longer = Position { len: position.len + 1, ..*position };
+            log.reader().read(longer).unwrap_err();
             // Damage that comes after the start: recovery has not seen it.
             let bytes = &flipped(&sample.files, file, byte, 3)[file].1;
             disk.reopen(&name, 0).unwrap().append(bytes).unwrap();

@@ -68,11 +68,23 @@ fn an_older_mark_does_not_take_back_a_newer_one() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk, SEGMENT_BYTES).unwrap();
     fill(&mut log, 1, 1..=20);
-    log.append(&record(1, RecordKind::SnapshotMark, 1, 15, b"")).unwrap();
+    log.append(&record(1, RecordKind::SnapshotMark, 1, 20, b"")).unwrap();
     log.append(&record(1, RecordKind::SnapshotMark, 1, 10, b"")).unwrap();
     log.drop_dead_segments().unwrap();
+    assert!(disk.list().unwrap().len() <= 2, "left: {:?}", disk.list().unwrap());
     let shard = &found(&disk).shards[&1];
-    assert_eq!((shard.snapshot, shard.entries[0].0, shard.entries.len()), (Some((15, 1)), 16, 5));
+    assert_eq!((shard.snapshot, shard.entries.len()), (Some((20, 1)), 0));
+}
+
+#[test]
+fn entries_behind_a_mark_of_another_term_are_void() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk, SEGMENT_BYTES).unwrap();
+    fill(&mut log, 1, 1..=3);
+    log.append(&record(1, RecordKind::SnapshotMark, 1, 1, b"")).unwrap();
+    assert_eq!(found(&disk).shards[&1].entries.len(), 2);
+    log.append(&record(1, RecordKind::SnapshotMark, 2, 2, b"")).unwrap();
+    assert!(found(&disk).shards[&1].entries.is_empty());
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::log::disk::{Disk, DiskFile, FolderDisk, MemoryDisk};
-use steward_cluster::log::{Durable, Log, LogConfig, LogError, LogThread};
+use steward_cluster::log::{Batch, Durable, Log, LogConfig, LogError, LogThread, RecordKind};
 
 use crate::model::Model;
 use crate::watched::{Step, WatchedDisk};
-use crate::{DiskHandle, entry, open};
+use crate::{DiskHandle, entry, open, push};
 
 fn start(log: Log, on_durable: impl FnMut(Durable) + Send + 'static) -> (LogThread, Receiver<LogError>) {
     let (sender, failed) = unbounded();
@@ -57,6 +57,25 @@ fn the_thread_reports_the_failure_once_and_acknowledges_nothing_more() {
     assert!(acked.recv().is_err(), "the thread has ended and took the callback along");
     thread.submit(entry(1, 1, 3, b""), 3).unwrap_err();
     assert!(failed.recv().is_err());
+}
+
+#[test]
+fn the_thread_drops_what_a_mark_frees() {
+    let disk = MemoryDisk::new();
+    let (log, _) = open(&disk, 400).unwrap();
+    let (sender, acked) = unbounded();
+    let (thread, failed) = start(log, move |durable| sender.send(durable.number).unwrap());
+    for index in 1..=20 {
+        thread.submit(entry(1, 1, index, &[1; 50]), index).unwrap();
+        assert_eq!(acked.recv().unwrap(), index);
+    }
+    let before = disk.list().unwrap().len();
+    let mut mark = Batch::new();
+    push(&mut mark, 1, RecordKind::SnapshotMark, 1, 20, b"");
+    thread.submit(mark, 21).unwrap();
+    drop(thread);
+    assert!(before > 2 && disk.list().unwrap().len() <= 2, "{before} segments, left: {:?}", disk.list().unwrap());
+    assert!(failed.try_recv().is_err());
 }
 
 /// A disk whose syncs each wait for a word.
