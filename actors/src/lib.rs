@@ -3,12 +3,14 @@
 mod account;
 pub mod blob;
 pub mod codec;
+pub mod delivery;
 pub mod domain;
 pub mod egress;
 pub mod feed;
 mod metrics;
 pub mod model;
 pub mod sandbox;
+pub mod seal;
 pub mod shard;
 pub mod supervisor;
 pub mod task;

@@ -32,6 +32,17 @@ pub(crate) fn snapshot_bytes(bytes: u64) {
     counter!("steward_snapshot_bytes_total").increment(bytes);
 }
 
+/// Attempts at tasks that ended, by kind and outcome, and how long they took.
+pub(crate) fn task_ended(kind: &'static str, outcome: &'static str, took: std::time::Duration) {
+    counter!("steward_task_attempts_total", "kind" => kind, "outcome" => outcome).increment(1);
+    histogram!("steward_task_seconds", "kind" => kind).record(took.as_secs_f64());
+}
+
+/// Attempts at deliveries, by outcome.
+pub(crate) fn delivery_ended(outcome: &'static str) {
+    counter!("steward_delivery_attempts_total", "outcome" => outcome).increment(1);
+}
+
 /// Counts beyond four billion do not occur.
 fn float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))

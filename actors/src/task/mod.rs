@@ -1,3 +1,19 @@
 //! ⑨ Tasks: leased units of a job, run by workers, reported back as commands.
+//!
+//! The board learns from the feed which tasks are ready; workers take their leases, run them and report. A lease is an event
+//! (`task.started` with its attempt), so a late report of an older attempt is refused by the account itself.
+//!
+//! # Invariants
+//! - **T1 derived**: the board holds nothing that the store does not say; it can be dropped and filled again at any time.
+//! - **T2 one holder**: at most one attempt of a task reports successfully; `decide` fences by attempt.
+//! - **T3 fair**: accounts take turns; one account's backlog delays another by at most one task per slot.
 
+mod attempt;
+mod board;
+mod fair;
 pub mod runner;
+mod scratch;
+mod worker;
+
+pub use board::{TaskBoard, TaskRow};
+pub use worker::{MissingRunner, Workers, WorkersConfig};

@@ -1,0 +1,189 @@
+//! Which endpoints may have something to send.
+
+use std::collections::{HashMap, HashSet};
+
+use parking_lot::Mutex;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::account::{Event, Mark};
+use crate::domain::ids::{AccountId, EndpointId};
+use crate::shard::Observer;
+
+/// One endpoint of one account.
+pub(super) type EndpointKey = (AccountId, EndpointId);
+
+#[derive(Default)]
+struct State {
+    shards: Vec<ShardId>,
+    endpoints: HashMap<AccountId, HashSet<EndpointId>>,
+    /// Those with news that no sender has taken yet.
+    woken: HashSet<EndpointKey>,
+    /// Those a sender works for, with what stops it.
+    busy: HashMap<EndpointKey, CancellationToken>,
+}
+
+/// The endpoints of the shards this node leads. An [`Observer`]; the sender reads it.
+#[derive(Default)]
+pub struct DeliveryBoard {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl DeliveryBoard {
+    /// An empty board.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn take_shards(&self) -> Vec<ShardId> {
+        std::mem::take(&mut self.state.lock().shards)
+    }
+
+    /// Adds an endpoint, and wakes it: it may be behind.
+    pub(super) fn add(&self, key: EndpointKey) {
+        let mut state = self.state.lock();
+        state.endpoints.entry(key.0.clone()).or_default().insert(key.1.clone());
+        state.woken.insert(key);
+    }
+
+    /// Takes the woken endpoints that nobody works for yet.
+    pub(super) fn take_woken(&self) -> Vec<(EndpointKey, CancellationToken)> {
+        let mut state = self.state.lock();
+        let free: Vec<_> = state.woken.iter().filter(|key| !state.busy.contains_key(*key)).cloned().collect();
+        free.into_iter()
+            .map(|key| {
+                state.woken.remove(&key);
+                let cancel = CancellationToken::new();
+                state.busy.insert(key.clone(), cancel.clone());
+                (key, cancel)
+            })
+            .collect()
+    }
+
+    /// A sender found nothing more to do. News that came meanwhile wake the endpoint again.
+    pub(super) fn done(&self, key: &EndpointKey) {
+        let mut state = self.state.lock();
+        state.busy.remove(key);
+        let again = state.woken.contains(key);
+        drop(state);
+        if again {
+            self.changed.notify_one();
+        }
+    }
+
+    fn wake_all(&self, account: &AccountId) {
+        let mut state = self.state.lock();
+        let Some(endpoints) = state.endpoints.get(account) else { return };
+        let keys: Vec<_> = endpoints.iter().map(|endpoint| (account.clone(), endpoint.clone())).collect();
+        state.woken.extend(keys);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn remove(&self, account: &AccountId, endpoint: &EndpointId) {
+        let mut state = self.state.lock();
+        let key = (account.clone(), endpoint.clone());
+        if let Some(endpoints) = state.endpoints.get_mut(account) {
+            endpoints.remove(endpoint);
+            if endpoints.is_empty() {
+                state.endpoints.remove(account);
+            }
+        }
+        state.woken.remove(&key);
+        if let Some(cancel) = state.busy.get(&key) {
+            cancel.cancel();
+        }
+    }
+}
+
+impl Observer for DeliveryBoard {
+    fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        match event {
+            Event::EndpointCreated(created) => self.add((account.clone(), created.endpoint.clone())),
+            Event::EndpointDeleted { endpoint } | Event::EndpointDisabled { endpoint, .. } => {
+                self.remove(account, endpoint);
+            }
+            Event::DeliverySucceeded { .. } | Event::DeliveryFailed { .. } => {}
+            Event::AccountCreated { .. }
+            | Event::ApiKeyCreated(_)
+            | Event::ApiKeyRevoked { .. }
+            | Event::PlaybookPut { .. }
+            | Event::PlaybookDeleted { .. }
+            | Event::PlaybookFailed { .. }
+            | Event::SourceCreated(_)
+            | Event::SourceDeleted { .. }
+            | Event::WebhookAccepted(_)
+            | Event::JobRequested { .. }
+            | Event::JobSucceeded { .. }
+            | Event::JobFailed { .. }
+            | Event::JobCancelled { .. }
+            | Event::TaskStarted { .. }
+            | Event::TaskProgressed { .. }
+            | Event::TaskCheckpointed { .. }
+            | Event::TaskSucceeded { .. }
+            | Event::TaskFailed { .. }
+            | Event::TaskReleased { .. }
+            | Event::AiCalled { .. }
+            | Event::DocumentIndexed { .. } => self.wake_all(account),
+        }
+    }
+
+    fn marked(&self, _account: &AccountId, _mark: &Mark) {}
+
+    fn led(&self, shard: ShardId) {
+        self.state.lock().shards.push(shard);
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> EndpointKey {
+        (AccountId::parse("acme").unwrap(), EndpointId::parse("crm").unwrap())
+    }
+
+    fn news(board: &DeliveryBoard, account: &AccountId) {
+        let event = Event::JobSucceeded { job: crate::domain::ids::JobId::parse("call-1").unwrap() };
+        board.applied(account, 1, Timestamp(0), &event);
+    }
+
+    #[test]
+    fn one_sender_at_a_time_and_no_news_lost() {
+        let board = DeliveryBoard::new();
+        board.add(key());
+        assert_eq!(board.take_woken().len(), 1);
+        news(&board, &key().0); // While the sender works.
+        assert_eq!(board.take_woken().len(), 0, "a second sender would double");
+        board.done(&key());
+        assert_eq!(board.take_woken().len(), 1, "the news came after the sender looked");
+    }
+
+    #[test]
+    fn a_deleted_endpoint_stops_its_sender() {
+        let board = DeliveryBoard::new();
+        board.add(key());
+        let (_, cancel) = board.take_woken().remove(0);
+        board.applied(&key().0, 2, Timestamp(0), &Event::EndpointDeleted { endpoint: key().1 });
+        assert!(cancel.is_cancelled());
+        board.done(&key());
+        news(&board, &key().0);
+        assert_eq!(board.take_woken().len(), 0);
+    }
+
+    #[test]
+    fn accounts_without_endpoints_cost_nothing() {
+        let board = DeliveryBoard::new();
+        news(&board, &key().0);
+        assert_eq!(board.take_woken().len(), 0);
+    }
+}

@@ -1,0 +1,240 @@
+//! One attempt at one task: takes the lease, runs the runner, reports what it says.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde_json::Value;
+use steward_cluster::clock::Clock;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{ReadyTask, TaskBoard, TaskKey};
+use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
+use crate::domain::account::{AiCalled, Asked, Command, ReleaseReason, RetryAsked, TaskRef};
+use crate::domain::job::Failure;
+use crate::shard::{ExecuteError, Shards};
+use crate::{metrics, supervisor};
+
+/// Progress notes of one attempt are at least this far apart, unless they end it.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How often a report is tried again when the shard cannot take it.
+const REPORT_TRIES_MAX: u32 = 8;
+/// The first wait between those tries; it doubles.
+const REPORT_RETRY_WAIT: Duration = Duration::from_millis(50);
+/// The longest any attempt may take.
+const ATTEMPT_WALL_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+/// Characters of a note or message that go into an event.
+const TEXT_CHARS_MAX: usize = 500;
+
+/// What every attempt of this process shares.
+pub(super) struct Bench {
+    pub(super) shards: Shards,
+    pub(super) board: Arc<TaskBoard>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Names this process as a holder of leases.
+    pub(super) worker: String,
+    pub(super) draining: CancellationToken,
+}
+
+/// Runs one attempt to its end. Whatever happens, the board is told.
+pub(super) async fn attempt(bench: Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTask, cancel: CancellationToken) {
+    let started = bench.clock.monotonic();
+    let kind = ready.key.task;
+    let outcome = bench.leased(runner, &ready, cancel).await;
+    metrics::task_ended(kind.as_str(), outcome, bench.clock.monotonic().saturating_sub(started));
+    bench.board.ended(&ready.key);
+}
+
+impl Bench {
+    async fn leased(&self, runner: Arc<dyn Runner>, ready: &ReadyTask, cancel: CancellationToken) -> &'static str {
+        let TaskKey { account, job, task } = ready.key.clone();
+        let command = Command::StartTask { job: job.clone(), task, worker: self.worker.clone() };
+        if let Err(error) = self.execute(&ready.key, command).await {
+            tracing::debug!(%account, %job, task = task.as_str(), %error, "a lease was not given");
+            return "not_leased";
+        }
+        let found = match self.shards.reads().job(&account, &job) {
+            Ok(Some(found)) => found,
+            Ok(None) => return "job_gone",
+            Err(error) => {
+                tracing::error!(%account, %job, %error, "a job cannot be read");
+                return "job_unreadable";
+            }
+        };
+        let scratch = self.board.scratch(&account, &job);
+        let checkpoint = found.tasks.get(&task).and_then(|task| task.checkpoint.clone());
+        let results = found.results();
+        let run = TaskRun {
+            account,
+            job,
+            kind: task,
+            attempt: ready.attempt,
+            input: found.input,
+            results,
+            checkpoint,
+            scratch,
+        };
+        let outcome = match std::fs::create_dir_all(&run.scratch) {
+            Ok(()) => self.run(runner, &run, cancel.clone()).await,
+            Err(error) => Err(scratch_error(&error)),
+        };
+        self.report(&ready.key, ready.attempt, outcome).await
+    }
+
+    /// The runner and the forwarder of its reports, side by side. A panic of the runner fails the attempt only.
+    async fn run(&self, runner: Arc<dyn Runner>, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
+        let (reporter, reports) = Reporter::new(cancel.clone());
+        let working = async {
+            let running = AssertUnwindSafe(runner.run(run, &reporter)).catch_unwind();
+            let outcome = tokio::time::timeout(ATTEMPT_WALL_MAX, running).await;
+            drop(reporter); // Ends the forwarder once it has read everything.
+            match outcome {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => Err(panicked(panic.as_ref())),
+                Err(_) => Err(TaskError {
+                    code: "attempt_too_long",
+                    message: format!("the attempt took more than {} s", ATTEMPT_WALL_MAX.as_secs()),
+                    retry: Retry::BackOff,
+                }),
+            }
+        };
+        let (outcome, ()) = tokio::join!(working, self.forward(run, reports, &cancel));
+        outcome
+    }
+
+    /// Turns reports into commands. A refused one means the lease is lost: the runner is told to stop.
+    async fn forward(&self, run: &TaskRun, mut reports: mpsc::Receiver<Report>, cancel: &CancellationToken) {
+        let key = TaskKey { account: run.account.clone(), job: run.job.clone(), task: run.kind };
+        let at = TaskRef { job: run.job.clone(), task: run.kind, attempt: run.attempt };
+        let mut last_progress: Option<Duration> = None;
+        while let Some(report) = reports.recv().await {
+            let task = at.clone();
+            let command = match report {
+                Report::Progress { fraction, note } => {
+                    let now = self.clock.monotonic();
+                    if last_progress.is_some_and(|last| now.saturating_sub(last) < PROGRESS_EVERY) {
+                        continue;
+                    }
+                    last_progress = Some(now);
+                    Command::ReportProgress { task, permille: permille(fraction), note: shorten(&note) }
+                }
+                Report::Checkpoint(state) => Command::ReportCheckpoint { task, state },
+                Report::Ai(call) => {
+                    let latency_ms = u64::try_from(call.latency.as_millis()).unwrap_or(u64::MAX);
+                    let call = AiCalled {
+                        operation: call.operation.to_owned(),
+                        provider: call.provider,
+                        model: call.model,
+                        input_tokens: call.input_tokens,
+                        output_tokens: call.output_tokens,
+                        latency_ms,
+                    };
+                    Command::ReportAiCall { task, call }
+                }
+            };
+            if let Err(ExecuteError::Rejected(rejection)) = self.execute(&key, command).await {
+                tracing::warn!(account = %run.account, job = %run.job, %rejection, "a worker's report was refused");
+                cancel.cancel();
+            }
+        }
+    }
+
+    async fn report(&self, key: &TaskKey, attempt: u32, outcome: Result<Value, TaskError>) -> &'static str {
+        let task = TaskRef { job: key.job.clone(), task: key.task, attempt };
+        let (command, word) = match outcome {
+            Ok(result) => (Command::ReportSuccess { task, result }, "succeeded"),
+            Err(TaskError { retry: Retry::Cancelled, .. }) if self.draining.is_cancelled() => {
+                (Command::ReleaseTask { task, reason: ReleaseReason::Drained }, "drained")
+            }
+            Err(TaskError { retry: Retry::Cancelled, .. }) => return "cancelled", // Its job has ended.
+            Err(TaskError { code, message, retry }) => {
+                let retry = match retry {
+                    Retry::Never | Retry::Cancelled => RetryAsked::Never,
+                    Retry::BackOff => RetryAsked::BackOff,
+                    Retry::After(wait) => RetryAsked::AfterMs(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                };
+                let failure = Failure { code: code.to_owned(), message: shorten(&message) };
+                (Command::ReportFailure { task, failure, retry }, "failed")
+            }
+        };
+        match self.execute(key, command).await {
+            Ok(()) => word,
+            Err(ExecuteError::Rejected(rejection)) => {
+                tracing::warn!(account = %key.account, job = %key.job, %rejection, "a worker's result was refused");
+                "refused"
+            }
+            Err(error) => {
+                tracing::warn!(account = %key.account, job = %key.job, %error, "a worker's result found no leader");
+                "unreported"
+            }
+        }
+    }
+
+    /// Executes a worker's command, trying again while the shard cannot take it. Safe: the attempt fences repeats.
+    pub(super) async fn execute(&self, key: &TaskKey, command: Command) -> Result<(), ExecuteError> {
+        let asked = Asked {
+            command,
+            actor: format!("worker:{}", self.worker),
+            correlation_id: format!("job:{}", key.job),
+            causation_seq: 0,
+            idempotency: None,
+        };
+        let mut wait = REPORT_RETRY_WAIT;
+        for _ in 1..REPORT_TRIES_MAX {
+            match self.shards.execute(&key.account, asked.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error @ (ExecuteError::Rejected(_) | ExecuteError::Quarantined { .. })) => return Err(error),
+                Err(
+                    ExecuteError::Overloaded { .. }
+                    | ExecuteError::NotLed { .. }
+                    | ExecuteError::DiskFull
+                    | ExecuteError::OutcomeUnknown { .. },
+                ) => {}
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        self.shards.execute(&key.account, asked).await.map(|_| ())
+    }
+}
+
+/// Starts an attempt beside the caller.
+pub(super) fn start(bench: &Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTask, cancel: CancellationToken) {
+    drop(supervisor::spawn("attempt", attempt(Arc::clone(bench), runner, ready, cancel)));
+}
+
+fn scratch_error(error: &std::io::Error) -> TaskError {
+    tracing::error!(%error, "a scratch folder cannot be made");
+    let message = "the node cannot make a folder for the task".to_owned();
+    TaskError { code: "scratch_unavailable", message, retry: Retry::BackOff }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("unknown"), "a runner panicked");
+    TaskError { code: "runner_panicked", message: "the runner broke down".to_owned(), retry: Retry::BackOff }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+fn permille(fraction: f32) -> u32 {
+    // Counting steps avoids a float conversion that could lose: there are a thousand of them.
+    (0..1000_u16).take_while(|step| f32::from(*step) < fraction * 1000.0).count().try_into().unwrap_or(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_become_thousandths() {
+        let table = [(0.0, 0), (0.5, 500), (1.0, 1000), (7.0, 1000), (-1.0, 0), (f32::NAN, 0)];
+        for (fraction, want) in table {
+            assert_eq!(permille(fraction), want, "{fraction}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The workers of a node: fill free slots with ready tasks, in turn over accounts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use steward_cluster::clock::Clock;
+use steward_cluster::ids::ShardId;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{self, Bench};
+use super::board::{ForeignLease, TaskBoard};
+use super::runner::Runner;
+use super::scratch;
+use crate::domain::account::{Command, ReleaseReason, TaskRef};
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::job::Job;
+use crate::domain::task::{TASK_KINDS, TaskClass, TaskKind};
+use crate::shard::Shards;
+use crate::supervisor;
+
+/// How long a lease of another node's worker is left alone after this node came to lead its shard.
+const LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How long attempts get to stop when the node drains.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What a node's workers are started with.
+#[derive(Debug, Clone)]
+pub struct WorkersConfig {
+    /// Tasks that keep a core busy, at a time.
+    pub cpu_slots: usize,
+    /// Tasks that wait for the network, at a time.
+    pub net_slots: usize,
+    /// Names this node in leases, such as `node-1`.
+    pub node: String,
+    /// Names this process: another start of the same node holds none of its leases.
+    pub boot: String,
+}
+
+/// A kind of task has no runner.
+#[derive(Debug, thiserror::Error)]
+#[error("no runner serves tasks of kind {0}")]
+pub struct MissingRunner(&'static str);
+
+/// The workers of a node.
+pub struct Workers {
+    bench: Arc<Bench>,
+    dispatcher: tokio::task::JoinHandle<()>,
+}
+
+struct Dispatcher {
+    bench: Arc<Bench>,
+    config: WorkersConfig,
+    runners: HashMap<TaskKind, Arc<dyn Runner>>,
+}
+
+impl Workers {
+    /// Starts dispatching. There must be a runner for every kind of task: one that nobody serves would wait for ever.
+    pub fn start(
+        config: WorkersConfig,
+        shards: Shards,
+        board: Arc<TaskBoard>,
+        clock: Arc<dyn Clock>,
+        runners: Vec<Arc<dyn Runner>>,
+    ) -> Result<Self, MissingRunner> {
+        let worker = format!("{}/{}", config.node, config.boot);
+        let bench = Arc::new(Bench { shards, board, clock, worker, draining: CancellationToken::new() });
+        let by_kind = |runner: Arc<dyn Runner>| {
+            let kinds: Vec<_> = runner.kinds().iter().map(|kind| (*kind, Arc::clone(&runner))).collect();
+            kinds
+        };
+        let runners: HashMap<_, _> = runners.into_iter().flat_map(by_kind).collect();
+        if let Some(kind) = TASK_KINDS.into_iter().find(|kind| !runners.contains_key(kind)) {
+            return Err(MissingRunner(kind.as_str()));
+        }
+        let dispatcher = Dispatcher { bench: Arc::clone(&bench), config, runners };
+        Ok(Self { bench, dispatcher: supervisor::spawn("dispatcher", dispatcher.run()) })
+    }
+
+    /// Starts no more attempts, lets those in hand leave their checkpoint, and gives their leases back.
+    pub async fn stop(self) {
+        self.bench.draining.cancel();
+        self.bench.board.cancel_all();
+        if tokio::time::timeout(DRAIN_MAX, self.dispatcher).await.is_err() {
+            tracing::warn!("some attempts did not stop in time; their leases run out");
+        }
+    }
+}
+
+impl Dispatcher {
+    async fn run(self) {
+        self.sweep_scratch();
+        loop {
+            self.look_at_news();
+            if self.bench.draining.is_cancelled() {
+                if self.running() == 0 {
+                    return;
+                }
+            } else {
+                self.fill_slots();
+            }
+            tokio::select! {
+                () = self.bench.board.changed() => {}
+                () = self.bench.draining.cancelled(), if !self.bench.draining.is_cancelled() => {}
+            }
+        }
+    }
+
+    fn running(&self) -> usize {
+        [TaskClass::Cpu, TaskClass::Net].into_iter().map(|class| self.bench.board.running_of(class)).sum()
+    }
+
+    /// Removes what a crash left of jobs that have ended.
+    fn sweep_scratch(&self) {
+        let shards = self.bench.shards.status();
+        let jobs = shards.iter().flat_map(|row| self.open_jobs(row.shard));
+        let open: HashSet<_> = jobs.map(|(account, job, _)| (account.to_string(), job.to_string())).collect();
+        if let Err(error) = scratch::sweep(self.bench.board.scratch_root(), &open) {
+            tracing::warn!(%error, "old scratch folders cannot be removed");
+        }
+    }
+
+    fn open_jobs(&self, shard: ShardId) -> Vec<(AccountId, JobId, Job)> {
+        self.bench.shards.reads().open_jobs(shard).unwrap_or_else(|error| {
+            tracing::error!(%shard, %error, "the open jobs of a shard cannot be read");
+            vec![]
+        })
+    }
+
+    fn look_at_news(&self) {
+        let news = self.bench.board.take_news();
+        let reads = self.bench.shards.reads();
+        for shard in news.shards {
+            for (account, id, job) in self.open_jobs(shard) {
+                self.reconcile(&account, &id, Some(&job), true);
+            }
+        }
+        for (account, id) in news.jobs {
+            match reads.job(&account, &id) {
+                Ok(job) => self.reconcile(&account, &id, job.as_ref(), false),
+                Err(error) => tracing::error!(%account, job = %id, %error, "a job cannot be read"),
+            }
+        }
+    }
+
+    /// `taken_over`: the shard has just come to this node, so leases without a holder here may have one elsewhere.
+    fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>, taken_over: bool) {
+        let board = &self.bench.board;
+        let foreign = board.reconcile(account, id, job, self.bench.clock.now());
+        if taken_over {
+            foreign.into_iter().for_each(|lease| self.release(lease));
+        }
+        let ended = job.is_none_or(|job| job.ended_at.is_some());
+        if ended && !board.job_runs(account, id) {
+            scratch::remove(&board.scratch(account, id));
+        }
+    }
+
+    /// A lease of an earlier start of this node has no holder; one of another node may come back within the grace.
+    fn release(&self, lease: ForeignLease) {
+        let ours = lease.worker.strip_prefix(&self.config.node).is_some_and(|rest| rest.starts_with('/'));
+        let bench = Arc::clone(&self.bench);
+        let wait = if ours { Duration::ZERO } else { LEASE_GRACE };
+        let release = async move {
+            tokio::time::sleep(wait).await;
+            let task = TaskRef { job: lease.key.job.clone(), task: lease.key.task, attempt: lease.attempt };
+            let command = Command::ReleaseTask { task, reason: ReleaseReason::LeaseLost };
+            if let Err(error) = bench.execute(&lease.key, command).await {
+                tracing::warn!(account = %lease.key.account, job = %lease.key.job, %error, "a lost lease stays");
+            }
+        };
+        drop(supervisor::spawn("release", release));
+    }
+
+    fn fill_slots(&self) {
+        let board = &self.bench.board;
+        for (class, slots) in [(TaskClass::Cpu, self.config.cpu_slots), (TaskClass::Net, self.config.net_slots)] {
+            while board.running_of(class) < slots {
+                let Some((ready, cancel)) = board.take(class, self.bench.clock.now()) else { break };
+                let runner = self.runners.get(&ready.key.task).expect("every kind has a runner: checked at the start");
+                attempt::start(&self.bench, Arc::clone(runner), ready, cancel);
+            }
+        }
+    }
+}
