@@ -1,5 +1,7 @@
 //! Real children on real files: the sandbox, and the runners that use it. Needs ffmpeg and a kernel with Landlock.
 
 mod models;
+mod normalize;
 mod sandbox;
 mod support;
+mod transcript;
