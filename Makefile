@@ -1,0 +1,36 @@
+# Two doors: `make demo` shows the main job on real input, `make test` runs every test. Both install what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# A build cache outside the checkout is used when it is there, never needed.
+ifneq ($(wildcard $(HOME)/.cache/steward-target),)
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/steward-target
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint bench bench-peers
+
+demo:
+	scripts/setup
+	cargo build --release --locked -p steward-node -p steward-tests --bin steward --bin demo
+	scripts/models $(TARGET)/release/steward
+	$(TARGET)/release/demo --steward $(TARGET)/release/steward
+
+test:
+	scripts/setup --tests
+	cargo build --locked -p steward-node --bin steward
+	scripts/models $(TARGET)/debug/steward
+	scripts/test
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+bench:
+	cargo build --release --locked -p steward-node -p steward-tests --bin steward --bin bench
+	$(TARGET)/release/bench --steward $(TARGET)/release/steward $(if $(ONLY),--only $(ONLY))
+
+bench-peers:
+	scripts/bench-peers
