@@ -60,7 +60,7 @@ impl Node {
             // The platform and the receiver are on this machine; a real node refuses addresses like these.
             .args(["--set", "egress.allow=[\"127.0.0.1/32\"]"])
             // The recording is short: cut it finer than usual, so that there is a checkpoint to come back to.
-            .args(["--set", "video.chunk_s=5"])
+            .args(["--set", "video.chunk_seconds=5"])
             .arg("--ready-file")
             .arg(&ready_file)
             .stdin(Stdio::null())

@@ -24,7 +24,7 @@ const ACCOUNT: &str = "acme";
 const RECORDING: &str = "tests/fixtures/media/meeting_360p_25s.webm";
 const ZOOM_SECRET: &str = "zoom-secret-token-of-the-demo";
 const RECEIVER_SECRET: &str = "whsec_c3Rld2FyZC1kZW1vLXJlY2VpdmVyLXNlY3JldCE=";
-const QUESTION: &str = "Where had the family of Dashwood been settled?";
+const QUESTION: &str = "What kind of young man was Mister John Dashwood?";
 
 struct Facts {
     accepted: u32,
@@ -227,7 +227,7 @@ fn table(node: &Node, watch: &Watch, job: &Job, facts: &Facts) {
     println!("  {} dev --data-dir {} --set ai.models_dir=.models", "steward", dir.display());
     println!("  export STEWARD_KEY=$(cat {}/operator.key)", dir.display());
     println!("  steward ctl event list {ACCOUNT}                  every event, with its cursor");
-    println!("  steward ctl ask {ACCOUNT} \"Who had no children?\"   another question");
+    println!("  steward ctl ask {ACCOUNT} \"What might he have been made?\"   another question");
     println!("  curl -H \"Authorization: Bearer $STEWARD_KEY\" 'http://127.0.0.1:7420/v1/accounts/{ACCOUNT}/events?after=0'");
 }
 
