@@ -12,5 +12,10 @@ mod encode;
 mod entry;
 mod view;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
 pub(crate) use entry::{Decision, decode_entry, decode_feed_row, encode_feed_row, time_of_feed_row};
 pub use view::{data_json, event_type, public_event};

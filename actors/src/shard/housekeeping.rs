@@ -32,7 +32,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
             sweep = Sweep::new();
         }
         node.followers.tidy();
-        if node.snapshots.is_due() {
+        if node.snapshots.is_due(node.config.snapshot_log_bytes) {
             node.snapshots.start_round(node.store.clone(), node.driver().clone());
         }
     }

@@ -24,6 +24,9 @@ mod timers;
 mod wake;
 mod writer;
 
+#[cfg(test)]
+mod projection_tests;
+
 pub use admit::{Limit, Limits};
 pub use open::{OpenError, Opened, open};
 pub use place::shard_of;

@@ -55,11 +55,20 @@ pub struct ShardsConfig {
     pub accounts_live_max: usize,
     pub limits: Limits,
     pub retention: Retention,
+    /// Bytes of log after which snapshots are taken. When the last ones were larger, as many bytes as they had: so
+    /// snapshots never write much more than the log itself.
+    pub snapshot_log_bytes: u64,
 }
 
 impl Default for ShardsConfig {
     fn default() -> Self {
-        Self { shards: 64, accounts_live_max: 16_384, limits: Limits::default(), retention: Retention::default() }
+        Self {
+            shards: 64,
+            accounts_live_max: 16_384,
+            limits: Limits::default(),
+            retention: Retention::default(),
+            snapshot_log_bytes: 256 << 20,
+        }
     }
 }
 

@@ -11,9 +11,6 @@ use steward_cluster::store::{StateStore, snapshot};
 
 use crate::metrics;
 
-/// A round of snapshots is due after this many bytes of log, or as many as the last round wrote, if that is more: so
-/// snapshots never write much more than the log itself.
-const LOG_BYTES_MIN: u64 = 256 << 20;
 /// Bytes a log entry takes beside its data.
 const ENTRY_HEAD_BYTES: usize = 64;
 
@@ -66,8 +63,8 @@ impl Snapshots {
     }
 
     /// Whether enough was logged for another round.
-    pub(crate) fn is_due(&self) -> bool {
-        let due_at = self.round_bytes.load(Ordering::Relaxed).max(LOG_BYTES_MIN);
+    pub(crate) fn is_due(&self, log_bytes: u64) -> bool {
+        let due_at = self.round_bytes.load(Ordering::Relaxed).max(log_bytes);
         self.log_bytes.load(Ordering::Relaxed) >= due_at
     }
 

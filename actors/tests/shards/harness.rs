@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use steward_actors::domain::account::{Asked, Command, Idempotency, SourceCreated, Trust, WebhookAccepted};
+use steward_actors::domain::account::{
+    Asked, Command, Event, Idempotency, Mark, SourceCreated, Trust, WebhookAccepted,
+};
 use steward_actors::domain::ids::{AccountId, SourceId};
 use steward_actors::shard::{Observer, Opened, Shards, ShardsConfig, open};
-use steward_cluster::clock::{Clock, SystemClock};
-use steward_cluster::ids::NodeId;
+use steward_cluster::clock::{Clock, SystemClock, Timestamp};
+use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
 use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine};
 
@@ -96,4 +99,39 @@ pub(crate) async fn founded(shards: &Shards, name: &str) -> AccountId {
     shards.execute(&account, asked(create())).await.unwrap();
     shards.execute(&account, asked(create_source())).await.unwrap();
     account
+}
+
+/// Waits until something is so, and fails when it never is.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// Passes on what was applied.
+pub(crate) struct Watching(pub(crate) tokio::sync::mpsc::Sender<Seen>);
+
+/// Something that was applied.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    Event(AccountId, u64, Event),
+    Mark(AccountId, Mark),
+    Led(ShardId),
+}
+
+impl Observer for Watching {
+    fn applied(&self, account: &AccountId, seq: u64, _: Timestamp, event: &Event) {
+        self.0.try_send(Seen::Event(account.clone(), seq, event.clone())).expect("the test reads along");
+    }
+
+    fn marked(&self, account: &AccountId, mark: &Mark) {
+        self.0.try_send(Seen::Mark(account.clone(), mark.clone())).expect("the test reads along");
+    }
+
+    fn led(&self, shard: ShardId) {
+        self.0.try_send(Seen::Led(shard)).expect("the test reads along");
+    }
 }

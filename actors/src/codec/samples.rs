@@ -1,0 +1,174 @@
+//! One event of every kind, made of given parts: fixed ones for the golden bytes, random ones for the round trip.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use steward_cluster::clock::Timestamp;
+
+use crate::domain::account::{
+    AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
+    WebhookAccepted,
+};
+use crate::domain::ids::Id;
+use crate::domain::job::{Failure, JobKind};
+use crate::domain::pattern::Pattern;
+use crate::domain::task::{TASK_KINDS, TaskKind};
+
+/// How many kinds of event and mark there are.
+pub(crate) const EVENT_KINDS: u32 = 26;
+pub(crate) const MARK_KINDS: u32 = 3;
+
+/// What events are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) id: String,
+    pub(crate) text: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) number: u64,
+    pub(crate) small: u32,
+    pub(crate) status: u16,
+    pub(crate) pick: usize,
+    /// Whether what may be left out is there.
+    pub(crate) full: bool,
+}
+
+impl Parts {
+    pub(crate) fn fixed() -> Self {
+        let (id, text) = ("id-1".to_owned(), "Ünïcode \"text\"".to_owned());
+        Self { id, text, bytes: vec![0, 1, 255], number: 300, small: 7, status: 503, pick: 1, full: true }
+    }
+
+    fn id<Of>(&self) -> Id<Of> {
+        Id::parse(&self.id).unwrap()
+    }
+
+    fn task(&self) -> TaskKind {
+        TASK_KINDS[self.pick % TASK_KINDS.len()]
+    }
+
+    fn kind(&self) -> JobKind {
+        [JobKind::Call, JobKind::Media(TaskKind::Probe), JobKind::Single(TaskKind::Chat)][self.pick % 3]
+    }
+
+    fn json(&self) -> Value {
+        json!({"text": self.text, "list": [self.number, null, true]})
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        self.full.then_some(Timestamp(self.number.max(1)))
+    }
+
+    fn failure(&self) -> Failure {
+        Failure { code: self.id.clone(), message: self.text.clone() }
+    }
+
+    fn pattern(&self) -> Pattern {
+        Pattern::parse(["webhook.**", "job.*", "a.b"][self.pick % 3]).unwrap()
+    }
+}
+
+/// The event with this number in record.proto.
+pub(crate) fn event(kind: u32, p: &Parts) -> Event {
+    settings(kind, p).or_else(|| traffic(kind, p)).or_else(|| work(kind, p)).expect("a kind there is")
+}
+
+/// The mark with this number in record.proto.
+pub(crate) fn mark(kind: u32, p: &Parts) -> Mark {
+    match kind {
+        1 => Mark::ConsumerAcked { consumer: p.id(), seq: p.number },
+        2 => Mark::EndpointSkipped { endpoint: p.id(), through_seq: p.number },
+        _ => Mark::FeedTrimmed { first_seq: p.number },
+    }
+}
+
+fn settings(kind: u32, p: &Parts) -> Option<Event> {
+    Some(match kind {
+        1 => Event::AccountCreated { display_name: p.text.clone(), wrapped_key: p.bytes.clone() },
+        2 => Event::ApiKeyCreated(ApiKeyCreated {
+            key: p.id(),
+            role: [Role::Admin, Role::Writer, Role::Reader][p.pick % 3],
+            label: p.text.clone(),
+            hash: *blake3::hash(&p.bytes).as_bytes(),
+            expires_at: p.time(),
+        }),
+        3 => Event::ApiKeyRevoked { key: p.id() },
+        4 => {
+            Event::PlaybookPut { playbook: p.id(), rule: Playbook { on: p.pattern(), job: p.kind(), input: p.json() } }
+        }
+        5 => Event::PlaybookDeleted { playbook: p.id() },
+        6 => Event::PlaybookFailed { playbook: p.id(), reason: p.text.clone() },
+        7 => Event::SourceCreated(SourceCreated {
+            source: p.id(),
+            scheme: p.id.clone(),
+            token: p.text.clone(),
+            sealed_secrets: vec![p.bytes.clone(), vec![]],
+            tolerance_s: p.small,
+            public_url: p.text.clone(),
+        }),
+        8 => Event::SourceDeleted { source: p.id() },
+        _ => return None,
+    })
+}
+
+fn traffic(kind: u32, p: &Parts) -> Option<Event> {
+    let (endpoint, event_seq, attempt) = (p.id(), p.number, p.small);
+    Some(match kind {
+        9 => Event::WebhookAccepted(WebhookAccepted {
+            source: p.id(),
+            provider: p.id.clone(),
+            event_type: p.text.clone(),
+            delivery_ids: vec![p.text.clone(), p.id.clone()],
+            tenant: p.full.then(|| p.id.clone()),
+            trust: [Trust::Full, Trust::BodyNotCovered, Trust::TokenOnly][p.pick % 3],
+            content_type: p.text.clone(),
+            body: Bytes::from(p.bytes.clone()),
+        }),
+        10 => Event::EndpointCreated(EndpointCreated {
+            endpoint,
+            url: p.text.clone(),
+            patterns: vec![p.pattern()],
+            sealed_secret: p.bytes.clone(),
+        }),
+        11 => Event::EndpointDeleted { endpoint },
+        12 => Event::EndpointDisabled { endpoint, reason: p.text.clone() },
+        13 => Event::DeliverySucceeded { endpoint, event_seq, attempt, status: p.status, latency_ms: p.number },
+        14 => Event::DeliveryFailed {
+            endpoint,
+            event_seq,
+            attempt,
+            status: p.full.then_some(p.status.max(1)),
+            error: p.text.clone(),
+            retry_at: p.time(),
+        },
+        _ => return None,
+    })
+}
+
+fn work(kind: u32, p: &Parts) -> Option<Event> {
+    let (job, task, attempt) = (p.id(), p.task(), p.small);
+    Some(match kind {
+        15 => Event::JobRequested { job, kind: p.kind(), input: p.json(), playbook: p.full.then(|| p.id()) },
+        16 => Event::JobSucceeded { job },
+        17 => Event::JobFailed { job, task, failure: p.failure() },
+        18 => Event::JobCancelled { job },
+        19 => Event::TaskStarted { job, task, attempt, worker: p.text.clone() },
+        20 => Event::TaskProgressed { job, task, attempt, permille: p.small, note: p.text.clone() },
+        21 => Event::TaskCheckpointed { job, task, attempt, state: p.json() },
+        22 => Event::TaskSucceeded { job, task, attempt, result: p.json(), blobs: vec![p.text.clone()] },
+        23 => Event::TaskFailed { job, task, attempt, failure: p.failure(), retry_at: p.time() },
+        24 => {
+            let reasons = [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver, ReleaseReason::Drained];
+            Event::TaskReleased { job, task, attempt, reason: reasons[p.pick % 3] }
+        }
+        25 => {
+            let (operation, provider, model) = (p.id.clone(), p.id.clone(), p.text.clone());
+            let (input_tokens, output_tokens, latency_ms) = (p.number, p.number, p.number);
+            let call = AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms };
+            Event::AiCalled { job, task, call }
+        }
+        26 => {
+            let (document, title, blob) = (p.id.clone(), p.text.clone(), p.text.clone());
+            Event::DocumentIndexed { document, title, blob, chunks: p.small }
+        }
+        _ => return None,
+    })
+}

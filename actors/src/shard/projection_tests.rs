@@ -1,0 +1,209 @@
+//! Rows hold what a plain fold holds, for random histories cut into random batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::LogIndex;
+use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine, StateStore, open};
+
+use super::projection::Projection;
+use super::rows::Place;
+use super::{Reads, shard_of, wake};
+use crate::codec::Decision;
+use crate::domain::account::{
+    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointCreated, Event, Facts, Playbook,
+    ReleaseReason, RetryAsked, Role, SourceCreated, TaskRef, Trust, WebhookAccepted, decide,
+};
+use crate::domain::ids::{AccountId, Id, JobId};
+use crate::domain::job::{Failure, Job, JobKind};
+use crate::domain::pattern::Pattern;
+use crate::domain::task::TaskKind;
+
+const SHARDS: u16 = 64;
+const COMMANDS: u8 = 21;
+
+/// What a plain fold of the events holds.
+struct Model {
+    account: Account,
+    jobs: BTreeMap<JobId, Job>,
+    events: Vec<Event>,
+}
+
+fn id<Of>(name: &str, pick: u8) -> Id<Of> {
+    Id::parse(&format!("{name}-{}", pick % 3)).unwrap()
+}
+
+impl Model {
+    /// The command that an operation stands for.
+    fn command(&self, op: u8, a: u8, b: u8) -> Command {
+        match op % COMMANDS {
+            0 => Command::CreateApiKey(ApiKeyCreated {
+                key: id("key", a),
+                role: Role::Writer,
+                label: String::new(),
+                hash: [a; 32],
+                expires_at: None,
+            }),
+            1 => Command::RevokeApiKey { key: id("key", a) },
+            2 => {
+                let on = Pattern::parse("webhook.**").unwrap();
+                let rule = Playbook { on, job: JobKind::Single(TaskKind::Summarize), input: json!({"text": "x"}) };
+                Command::PutPlaybook { playbook: id("playbook", a), rule }
+            }
+            3 => Command::DeletePlaybook { playbook: id("playbook", a) },
+            4 => Command::CreateSource(SourceCreated {
+                source: id("source", a),
+                scheme: "zoom".to_owned(),
+                token: "t".to_owned(),
+                sealed_secrets: vec![vec![b]],
+                tolerance_s: 1,
+                public_url: String::new(),
+            }),
+            5 => Command::DeleteSource { source: id("source", a) },
+            6 | 7 => Command::AcceptWebhook(WebhookAccepted {
+                source: id("source", a),
+                provider: "zoom".to_owned(),
+                event_type: "e".to_owned(),
+                delivery_ids: vec![format!("{b}")],
+                tenant: None,
+                trust: Trust::Full,
+                content_type: String::new(),
+                body: "{}".into(),
+            }),
+            8 => Command::CreateEndpoint(EndpointCreated {
+                endpoint: id("endpoint", a),
+                url: "https://a".to_owned(),
+                patterns: vec![],
+                sealed_secret: vec![b],
+            }),
+            9 => Command::DeleteEndpoint { endpoint: id("endpoint", a) },
+            10 => Command::SkipDeliveries { endpoint: id("endpoint", a), through_seq: u64::from(b) },
+            11 | 12 => {
+                let outcome = match b % 3 {
+                    0 => DeliveryOutcome::Delivered { status: 200, latency_ms: 1 },
+                    1 => DeliveryOutcome::Failed { status: None, error: "no".to_owned(), retry_after_ms: None },
+                    _ => DeliveryOutcome::Gone,
+                };
+                let event_seq = self.account.last_seq;
+                Command::ReportDelivery { endpoint: id("endpoint", a), event_seq, outcome }
+            }
+            13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
+            14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
+            15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
+            _ => self.task_command(op, a, b),
+        }
+    }
+
+    /// A command about a task of an open job, if there is one.
+    fn task_command(&self, op: u8, a: u8, b: u8) -> Command {
+        let jobs: Vec<_> = self.account.jobs.iter().collect();
+        let Some((job, state)) = jobs.get(usize::from(a) % jobs.len().max(1)) else {
+            return Command::CreateJob { kind: JobKind::Single(TaskKind::Search), input: json!({"query": "q"}) };
+        };
+        let tasks: Vec<_> = state.tasks.iter().collect();
+        let (kind, task) = tasks[usize::from(b) % tasks.len()];
+        let at = TaskRef { job: (*job).clone(), task: *kind, attempt: task.attempt };
+        match op % COMMANDS {
+            16 => Command::StartTask { job: at.job, task: at.task, worker: "w".to_owned() },
+            17 => Command::ReportSuccess { task: at, result: json!({"blob": "ab".repeat(32)}) },
+            18 => {
+                let failure = Failure { code: "c".to_owned(), message: String::new() };
+                let retry = [RetryAsked::Never, RetryAsked::BackOff][usize::from(a % 2)];
+                Command::ReportFailure { task: at, failure, retry }
+            }
+            19 => Command::ReleaseTask {
+                task: at,
+                reason: [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver][usize::from(a % 2)],
+            },
+            _ if a % 5 == 0 => Command::CancelJob { job: at.job },
+            _ => Command::ReportCheckpoint { task: at, state: json!({"at": b}) },
+        }
+    }
+
+    fn decide(&self, command: Command, at: Timestamp) -> Option<Decision> {
+        let asked = Asked {
+            command,
+            actor: "test".to_owned(),
+            correlation_id: String::new(),
+            causation_seq: 0,
+            idempotency: None,
+        };
+        let Decided { events, marks, .. } = decide(&self.account, &Facts::default(), &asked, at).ok()?;
+        Some(Decision {
+            account: self.account.id.clone(),
+            first_seq: self.account.last_seq + 1,
+            at,
+            actor: asked.actor,
+            correlation_id: asked.correlation_id,
+            causation_seq: 0,
+            events,
+            marks,
+            answered: None,
+        })
+    }
+
+    fn fold(&mut self, decision: &Decision) {
+        for (seq, cause_seq, event) in decision.numbered() {
+            self.account.evolve(seq, decision.at, cause_seq, event);
+            for (job, state) in &self.account.jobs {
+                self.jobs.insert(job.clone(), state.clone());
+            }
+            if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
+                self.jobs.get_mut(job).unwrap().evolve(decision.at, event);
+            }
+            self.events.push(event.clone());
+        }
+        decision.marks.iter().for_each(|mark| self.account.mark(mark));
+    }
+
+    #[track_caller]
+    fn check(&self, store: &Arc<dyn StateStore>) {
+        let name = &self.account.id;
+        let place = Place { shard: shard_of(name, SHARDS), account: name };
+        let (account, _) = wake(&**store, place).unwrap();
+        assert_eq!(account, self.account);
+        let reads = Reads::new(Arc::clone(store), SHARDS);
+        for (job, state) in &self.jobs {
+            match reads.job(name, job).unwrap() {
+                Some(stored) => assert_eq!(&stored, state, "{job}"),
+                None => assert!(state.seq < self.account.first_seq && !self.account.jobs.contains_key(job)),
+            }
+        }
+        let kept: Vec<Event> = reads.events(name, 0, usize::MAX).unwrap().into_iter().map(|e| e.event).collect();
+        let forgotten = usize::try_from(self.account.first_seq - 1).unwrap();
+        assert_eq!(kept, self.events[forgotten..]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn rows_hold_what_a_fold_holds(ops in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0..4_u8), 1..120)) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(Engine::Memory, folder.path(), CACHE_BYTES_DEFAULT).unwrap();
+        let name = AccountId::parse("acme").unwrap();
+        let shard = shard_of(&name, SHARDS);
+        let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), events: vec![] };
+        let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
+        let first = model.decide(create, Timestamp(1)).unwrap();
+        let mut projection = Projection::new(&*store);
+        model.fold(&first);
+        projection.add(shard, LogIndex(1), &first).unwrap();
+        for ((op, a, b, cut), index) in ops.into_iter().zip(2..) {
+            if let Some(decision) = model.decide(model.command(op, a, b), Timestamp(index * 1000)) {
+                model.fold(&decision);
+                projection.add(shard, LogIndex(index), &decision).unwrap();
+            }
+            if cut == 0 {
+                store.write(projection.finish()).unwrap();
+                model.check(&store);
+                projection = Projection::new(&*store);
+            }
+        }
+        store.write(projection.finish()).unwrap();
+        model.check(&store);
+    }
+}
