@@ -77,7 +77,10 @@ impl Recent {
 
     /// Drops what the store knows by now.
     pub(super) fn forget_applied(&mut self, writer: &Writer) {
-        while let Some((_, added)) = self.added.pop_front_if(|(ticket, _)| writer.is_applied(*ticket)) {
+        while let Some((ticket, _)) = self.added.front()
+            && writer.is_applied(*ticket)
+            && let Some((_, added)) = self.added.pop_front()
+        {
             match added {
                 Added::Delivery(key) => drop(self.deliveries.remove(&key)),
                 Added::Answer(key) => drop(self.answers.remove(&key)),

@@ -95,7 +95,7 @@ fn stored_bytes_never_change() {
     for (golden, now) in golden.lines().zip(stored().lines()) {
         assert_eq!(now, golden);
     }
-    assert_eq!(stored().lines().count(), golden.lines().count());
+    assert_eq!(golden.lines().count(), stored().lines().count(), "written now:\n{}", stored());
     for line in golden.lines() {
         let [what, kind, hex]: [&str; 3] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
         let (kind, bytes) = (kind.parse().unwrap(), hex::decode(hex).unwrap());

@@ -63,7 +63,7 @@ impl<'s> Projection<'s> {
         self.batch.set_applied(shard, index);
     }
 
-    /// Removes a row unless this batch has just written it.
+    /// Removes a row, unless a decision added later writes it anew.
     pub(crate) fn forget(&mut self, key: Vec<u8>) {
         self.batch.delete(key);
     }

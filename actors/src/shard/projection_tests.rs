@@ -118,7 +118,7 @@ impl Model {
                 task: at,
                 reason: [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver][usize::from(a % 2)],
             },
-            _ if a % 5 == 0 => Command::CancelJob { job: at.job },
+            _ if a.is_multiple_of(5) => Command::CancelJob { job: at.job },
             _ => Command::ReportCheckpoint { task: at, state: json!({"at": b}) },
         }
     }

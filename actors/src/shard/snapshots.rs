@@ -97,9 +97,11 @@ impl Snapshots {
                 continue;
             }
             match self.take(store, shard) {
-                Ok((index, bytes)) => {
+                Ok((bytes, covered)) => {
                     written += bytes;
-                    driver.snapshot_taken(shard, index);
+                    if let Some(index) = covered {
+                        driver.snapshot_taken(shard, index);
+                    }
                 }
                 // The log is kept until a later round succeeds.
                 Err(error) => tracing::warn!(shard = number, error = %error, "snapshot failed"),
@@ -109,7 +111,9 @@ impl Snapshots {
         self.round_bytes.store(written, Ordering::Relaxed);
     }
 
-    fn take(&self, store: &dyn StateStore, shard: ShardId) -> Result<(LogIndex, u64), snapshot::SnapshotError> {
+    /// How many bytes it wrote, and how far the log may forget: up to the snapshot before, so that a damaged one can be
+    /// replaced by its predecessor and the log.
+    fn take(&self, store: &dyn StateStore, shard: ShardId) -> Result<(u64, Option<LogIndex>), snapshot::SnapshotError> {
         let progress = &self.shards[usize::from(shard.0)];
         let term_of = |index: LogIndex| {
             let progress = progress.lock();
@@ -117,11 +121,11 @@ impl Snapshots {
             before.map_or(Term(0), |(_, term)| *term)
         };
         let file = snapshot::write(store, shard, &term_of, &self.folder)?;
-        snapshot::prune(&self.folder, shard)?;
+        let before = snapshot::prune(&self.folder, shard)?.get(1).map(|kept| kept.index);
         let mut progress = progress.lock();
         progress.taken = file.index;
         let current = progress.terms.partition_point(|(first, _)| *first <= file.index).saturating_sub(1);
         progress.terms.drain(..current);
-        Ok((file.index, file.bytes))
+        Ok((file.bytes, before))
     }
 }

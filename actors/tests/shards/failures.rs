@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::harness::{Setup, account, asked, founded, opened, until, webhook};
-use steward_actors::shard::{ExecuteError, Opened, Shards, ShardsConfig};
+use steward_actors::shard::{ExecuteError, Opened, Shards, ShardsConfig, open};
 use steward_cluster::ids::{LogIndex, ShardId};
-use steward_cluster::store::{Direction, KeyRange, Sink, StateStore, StoreError, WriteBatch, mark_damaged};
+use steward_cluster::log::LogConfig;
+use steward_cluster::store::{Direction, Engine, KeyRange, Sink, StateStore, StoreError, WriteBatch, mark_damaged};
 
 /// A store that panics when the poisoned account's rows are read.
 struct Poisoned {
@@ -72,7 +73,10 @@ async fn a_panicking_account_is_put_away_and_499_others_go_on() {
         match ask().await.unwrap_err() {
             ExecuteError::Quarantined { reason, .. } => break reason,
             ExecuteError::Overloaded { what, .. } => assert_eq!(what, "queue of a restarting account"),
-            error => panic!("{error}"),
+            error @ (ExecuteError::Rejected(_)
+            | ExecuteError::NotLed { .. }
+            | ExecuteError::DiskFull
+            | ExecuteError::OutcomeUnknown { .. }) => panic!("{error}"),
         }
         panics += 1;
     };
@@ -90,10 +94,31 @@ async fn a_panicking_account_is_put_away_and_499_others_go_on() {
         }
     };
     assert_eq!((answer.seq, answer.repeated), (3, false), "none of the failed commands happened");
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }
 
-async fn contents(shards: &Shards, count: usize) -> Vec<String> {
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = Setup::default().start(folder.path()).await;
+    let acme = founded(&shards, "acme").await;
+    shards.crash().await;
+    let full = LogConfig { reserve_bytes: u64::MAX, ..LogConfig::default() };
+    let shards = Setup::default().start_over(open(folder.path(), Engine::Fjall, 1 << 20, full).unwrap()).await;
+    for _ in 0..3 {
+        let asks = (0..20).map(|n| shards.execute(&acme, asked(webhook(&format!("d-{n}")))));
+        let answers = join_all(asks).await;
+        assert!(answers.iter().all(|answer| answer == &Err(ExecuteError::DiskFull)), "{answers:?}");
+    }
+    assert_eq!(shards.reads().bounds(&acme).unwrap(), (1, 2));
+    shards.crash().await;
+    let shards = Setup::default().start(folder.path()).await;
+    let answer = shards.execute(&acme, asked(webhook("d-1"))).await.unwrap();
+    assert_eq!((answer.seq, answer.repeated), (3, false));
+    shards.stop().await;
+}
+
+fn contents(shards: &Shards, count: usize) -> Vec<String> {
     let reads = shards.reads();
     let of = |n: usize| {
         let account = account(&format!("account-{n}"));
@@ -120,13 +145,13 @@ async fn a_damaged_store_comes_back_from_snapshots_and_log() {
     send("before").await;
     until("snapshots are taken", || shards.status().iter().any(|row| row.snapshot_index.0 > 0)).await;
     send("after").await;
-    let before = contents(&shards, accounts.len()).await;
-    drop(shards);
+    let before = contents(&shards, accounts.len());
+    shards.crash().await;
     mark_damaged(&folder.path().join("state"), "a test says so").unwrap();
     let again = opened(folder.path());
     assert_eq!(again.rebuilt.as_deref(), Some("a test says so"));
     let shards = setup().start_over(again).await;
-    assert_eq!(contents(&shards, accounts.len()).await, before);
+    assert_eq!(contents(&shards, accounts.len()), before);
     assert!(shards.execute(&accounts[0], asked(webhook("before-1"))).await.unwrap().repeated);
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }

@@ -48,12 +48,12 @@ async fn subscribers_miss_nothing_while_events_come_and_nodes_go() {
     for (after, reader) in (0..).zip(readers) {
         assert_eq!(reader.await.unwrap(), (after + 1..=half).collect::<Vec<u64>>());
     }
-    drop(shards); // Like a crash.
+    shards.crash().await;
     let shards = Setup::default().start(folder.path()).await;
     let reader = read(&shards, half, 2 + EVENTS);
     send(&shards, &acme, EVENTS / 2..EVENTS).await;
     assert_eq!(reader.await.unwrap(), (half + 1..=2 + EVENTS).collect::<Vec<u64>>());
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn patterns_choose_and_the_cursor_goes_on() {
     assert_eq!(subscription.next().await.unwrap(), Item::CaughtUp(4));
     let since = shards.feed().seek_time(&acme, entry.at).unwrap();
     assert!((1..=3).contains(&since), "{since}");
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }
 
 #[tokio::test]
@@ -85,10 +85,10 @@ async fn acknowledged_cursors_are_durable() {
     let ack = |seq| asked(Command::AckConsumer { consumer: crm.clone(), seq });
     shards.execute(&acme, ack(2)).await.unwrap();
     shards.execute(&acme, ack(3)).await.unwrap_err();
-    drop(shards);
+    shards.crash().await;
     let shards = Setup::default().start(folder.path()).await;
     assert_eq!(shards.reads().consumer(&acme, &crm).unwrap(), Some(2));
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }
 
 #[tokio::test]
@@ -111,5 +111,5 @@ async fn what_retention_took_is_named() {
     assert_eq!(entry.seq, 11);
     clock.advance(Duration::from_secs(7200));
     crate::harness::until("only the newest event stays", || reads.bounds(&acme).unwrap() == (20, 20)).await;
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }

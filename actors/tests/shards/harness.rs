@@ -1,7 +1,8 @@
 //! Starts shards over a real log and store in a temporary folder, and asks them things.
 
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use steward_actors::shard::{Observer, Opened, Shards, ShardsConfig, open};
 use steward_cluster::clock::{Clock, SystemClock, Timestamp};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
-use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine};
+use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine, StateStore};
 
 /// What a test may vary.
 pub(crate) struct Setup {
@@ -30,14 +31,45 @@ impl Default for Setup {
 
 impl Setup {
     /// Starts over what lies in the folder.
-    pub(crate) async fn start(self, folder: &Path) -> Shards {
-        self.start_over(opened(folder)).await
+    pub(crate) async fn start(self, folder: &Path) -> Started {
+        let opened = opened(folder);
+        assert_eq!(opened.rebuilt, None, "the store can be trusted");
+        self.start_over(opened).await
     }
 
     /// Starts over an opened log and store.
-    pub(crate) async fn start_over(self, opened: Opened) -> Shards {
+    pub(crate) async fn start_over(self, opened: Opened) -> Started {
+        let store = Arc::downgrade(&opened.store);
         let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
-        Shards::start(self.config, NodeId(1), opened, self.clock, self.observers, on_failure).await.unwrap()
+        let started = Shards::start(self.config, NodeId(1), opened, self.clock, self.observers, on_failure);
+        Started { shards: started.await.unwrap(), store }
+    }
+}
+
+/// Running shards.
+pub(crate) struct Started {
+    shards: Shards,
+    store: Weak<dyn StateStore>,
+}
+
+impl Deref for Started {
+    type Target = Shards;
+
+    fn deref(&self) -> &Shards {
+        &self.shards
+    }
+}
+
+impl Started {
+    /// Pulls the plug, and waits until the folder can be opened again.
+    pub(crate) async fn crash(self) {
+        drop(self.shards);
+        until("the store is closed", || self.store.strong_count() == 0).await;
+    }
+
+    /// Stops in good order.
+    pub(crate) async fn stop(self) {
+        self.shards.stop().await.unwrap();
     }
 }
 

@@ -1,12 +1,11 @@
 //! What is refused, and how many actors live.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::harness::{Setup, account, asked, create, founded, webhook};
-use steward_actors::shard::{ExecuteError, Limit, Limits, ShardsConfig};
+use steward_actors::shard::{ExecuteError, Limit, Limits, Shards, ShardsConfig};
 use steward_actors::supervisor::spawn;
 
 /// On one thread no actor runs before all commands were sent, so exactly the limit gets in.
@@ -30,18 +29,19 @@ async fn a_full_account_refuses_and_says_when_to_come_back() {
     assert_eq!(answers.iter().filter(|answer| refused(answer)).count(), 96);
     neighbour.unwrap();
     assert_eq!(shards.execute(&acme, asked(webhook("later"))).await.unwrap().seq, 7, "refused means nothing was done");
-    shards.stop().await.unwrap();
+    shards.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn few_actors_serve_many_accounts() {
     let folder = tempfile::tempdir().unwrap();
     let config = ShardsConfig { accounts_live_max: 100, ..ShardsConfig::default() };
-    let shards = Arc::new(Setup { config, ..Setup::default() }.start(folder.path()).await);
+    let started = Setup { config, ..Setup::default() }.start(folder.path()).await;
+    let shards: &Shards = &started;
     for round in 0..2 {
         let tasks: Vec<_> = (0..20)
             .map(|task| {
-                let shards = Arc::clone(&shards);
+                let shards = shards.clone();
                 spawn("test", async move {
                     for n in (task..1000).step_by(20) {
                         let account = account(&format!("account-{n}"));
@@ -61,6 +61,5 @@ async fn few_actors_serve_many_accounts() {
         }
         assert!(shards.live_accounts() <= 100);
     }
-    let shards = Arc::into_inner(shards).unwrap();
-    shards.stop().await.unwrap();
+    started.stop().await;
 }

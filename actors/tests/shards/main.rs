@@ -1,8 +1,14 @@
 //! Shards over a real log and store in temporary folders.
 
+#[cfg(test)]
 mod accounts;
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
 mod feed;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
 mod upkeep;
