@@ -28,7 +28,7 @@ pub struct CoreConfig {
     pub elections: ElectionTicks,
     /// Where the randomness of elections starts.
     pub seed: u64,
-    /// Payload bytes kept in memory, shared by all shards.
+    /// Payload bytes of durable entries each shard keeps in memory; older ones are read back from the log.
     pub cached_bytes_max: usize,
 }
 

@@ -19,8 +19,8 @@ use crate::raft::{
     ApplyError, Committed, Core, CoreConfig, DriverFailure, DriverHandle, ElectionTicks, Role, ShardStatus, StartError,
 };
 
-/// Payload bytes kept in memory by default.
-const CACHED_BYTES_MAX: usize = 16 << 20;
+/// Payload bytes each shard keeps in memory: enough for what is on its way to the applier on a busy node.
+const CACHED_BYTES_MAX: usize = 128 << 10;
 
 /// Called once when the driver can not go on; in production [`abort_process`].
 pub type OnFailure = Arc<dyn Fn(DriverFailure) + Send + Sync>;

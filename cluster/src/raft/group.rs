@@ -123,13 +123,20 @@ impl<T> Group<T> {
 
     /// Forgets entries a durable snapshot covers and asks for its mark. False when it covers nothing new.
     pub(crate) fn snapshot_taken(&mut self, index: LogIndex) -> bool {
-        let applied = self.node.raft.raft_log.applied();
-        if index.0 < self.node.store().first() || index.0 > applied {
+        let index = index.0.min(self.node.raft.raft_log.applied()).min(self.held_by_all());
+        if index < self.node.store().first() {
             return false;
         }
-        self.node.mut_store().compact(index.0);
-        self.mark = Some(index);
+        self.node.mut_store().compact(index);
+        self.mark = Some(LogIndex(index));
         true
+    }
+
+    /// What a leader must keep for its peers, since it sends them entries only, never a snapshot.
+    fn held_by_all(&self) -> u64 {
+        let raft = &self.node.raft;
+        let held = raft.prs().iter().map(|(_, progress)| progress.matched).min();
+        held.filter(|_| raft.state == StateRole::Leader).unwrap_or(u64::MAX)
     }
 
     /// Takes the group's turns of one round. True when it wants another round at once.

@@ -17,8 +17,6 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 const COMMITTED_BYTES_MAX: u64 = 4 << 20;
 /// Append messages under way to one peer of one group.
 const MESSAGES_IN_FLIGHT_MAX: usize = 64;
-/// Payload bytes a group may cache however many groups share the node's allowance.
-const GROUP_CACHE_BYTES_MIN: usize = 64 << 10;
 
 /// What one shard starts from.
 #[derive(Debug, Default)]
@@ -67,9 +65,8 @@ impl Start {
         reader: LogReader,
         logger: &slog::Logger,
     ) -> Result<Group<T>, StartError> {
-        let cached_bytes_max = (config.cached_bytes_max / usize::from(config.shards).max(1)).max(GROUP_CACHE_BYTES_MIN);
         let entries = self.entries.iter().map(|(_, term, position)| (*term, *position));
-        let log = GroupLog::new(self.vote, &config.voters, self.base, entries, cached_bytes_max, reader);
+        let log = GroupLog::new(self.vote, &config.voters, self.base, entries, config.cached_bytes_max, reader);
         let node = RawNode::new(&library_config(config, self.applied), log, logger)
             .map_err(|source| StartError::Library { shard, source })?;
         let seed = config.seed.rotate_left(16) ^ (config.node.0 << 16) ^ u64::from(shard.0);

@@ -1,0 +1,265 @@
+//! One simulated node: the production core and log, with every hand-over between them a step of its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
+use steward_cluster::log::{Batch, Log, LogConfig, LogError, Position, RecoveredShard};
+use steward_cluster::raft::{
+    CommittedEntry, Core, CoreConfig, ElectionTicks, PeerMessage, ProposeError, Role, Round, StartError,
+};
+
+use crate::disk::FusedDisk;
+use crate::fault::Fault;
+use crate::invariants::{Violation, r1_durability, r2_order, r3_fencing, r4_readiness, r5_answer};
+use crate::oracle::{self, Oracle};
+use crate::store::Store;
+
+/// Small, so that purged segments are dropped within a run.
+const SEGMENT_BYTES: u64 = 4 << 10;
+/// Small, so that payloads are read back from the log.
+const CACHED_BYTES_MAX: usize = 1 << 10;
+/// More than any batch of a run has records.
+const LIED_POSITIONS: usize = 4096;
+
+/// A node; its disk and its store's durable part outlive its lives.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) store: Store,
+    /// How often it was started.
+    pub(crate) lives: u32,
+    pub(crate) life: Option<Life>,
+    pub(crate) disk: FusedDisk,
+    config: CoreConfig,
+    fault: Fault,
+}
+
+/// What a crash takes away.
+pub(crate) struct Life {
+    core: Core<u64>,
+    log: Log,
+    /// Batches on their way to the disk.
+    writes: VecDeque<(u64, Batch)>,
+    /// Batches that are durable, on their way back to the core.
+    durable: VecDeque<(u64, Vec<Position>)>,
+    /// Rounds on their way to the store.
+    rounds: VecDeque<Work>,
+    /// The terms in which each shard said here that it is ready.
+    pub(crate) terms: Vec<Vec<Term>>,
+    /// The shards this node leads and is ready in.
+    pub(crate) ready: Vec<bool>,
+}
+
+struct Work {
+    committed: Vec<CommittedEntry<u64>>,
+    rejected: Vec<(u64, ProposeError)>,
+    roles: Vec<(ShardId, Role)>,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, voters: Vec<NodeId>, shards: u16, seed: u64, fault: Fault) -> Self {
+        let elections = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 16 };
+        // A batch that is nowhere can not be read back.
+        let cached_bytes_max = if fault == Fault::EarlyDurable { usize::MAX } else { CACHED_BYTES_MAX };
+        let config = CoreConfig { node: id, shards, voters, elections, seed, cached_bytes_max };
+        Self { id, store: Store::new(shards), lives: 0, life: None, disk: FusedDisk::new(), config, fault }
+    }
+
+    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.config.shards).map(ShardId)
+    }
+
+    /// Starts from what the disk and the store hold. Has no life afterwards when the power went meanwhile.
+    pub(crate) fn start(&mut self) -> Result<(), Violation> {
+        let config =
+            LogConfig { segment_bytes: SEGMENT_BYTES, reserve_bytes: 0, floor_bytes: 0, sync_delay: Duration::ZERO };
+        let (log, recovered) = match Log::open(Arc::new(self.disk.clone()), config) {
+            Ok(opened) => opened,
+            Err(LogError::Io { .. }) => return Ok(()),
+            Err(unsound) => panic!("{} does not start: {unsound}", self.id),
+        };
+        let core = loop {
+            match self.open_core(&log, recovered.clone()) {
+                Ok(core) => break core,
+                Err(StartError::StoreBehindLog { shard, first, .. }) => {
+                    let rebuilt = self.store.rebuild(shard);
+                    assert!(
+                        rebuilt.0 + 1 >= first.0,
+                        "{shard} was purged up to {first:?}, its snapshot is of {rebuilt:?}"
+                    );
+                }
+                Err(behind @ StartError::LogBehindStore { .. }) => {
+                    return Err(r1_durability::log_behind_store(behind.to_string()));
+                }
+                Err(other) => panic!("{} does not start: {other}", self.id),
+            }
+        };
+        self.lives += 1;
+        let shards = usize::from(self.config.shards);
+        self.life = Some(Life {
+            core,
+            log,
+            writes: VecDeque::new(),
+            durable: VecDeque::new(),
+            rounds: VecDeque::new(),
+            terms: vec![Vec::new(); shards],
+            ready: vec![false; shards],
+        });
+        Ok(())
+    }
+
+    fn open_core(&self, log: &Log, recovered: Vec<RecoveredShard>) -> Result<Core<u64>, StartError> {
+        let applied: Vec<_> = self
+            .shards()
+            .map(|shard| {
+                let applied = self.store.applied(shard);
+                let first = recovered.iter().find(|found| found.shard == shard).and_then(|found| found.snapshot);
+                let may_lie =
+                    self.fault == Fault::AppliedTwice && applied > first.map_or(LogIndex(0), |(index, _)| index);
+                (shard, if may_lie { LogIndex(applied.0 - 1) } else { applied })
+            })
+            .collect();
+        Core::open(&self.config, recovered, &applied, &log.reader())
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn crash(&mut self, rng: &mut StdRng) {
+        self.life = None;
+        self.store.crash();
+        self.disk.crash(rng);
+    }
+
+    pub(crate) fn propose(&mut self, oracle: &mut Oracle, shard: ShardId, term: Term, padding: usize) {
+        let by = self.name();
+        let Some(life) = &mut self.life else { return };
+        let number = oracle.propose(shard, term, by);
+        let mut data = number.to_le_bytes().to_vec();
+        data.resize(data.len() + padding, 0);
+        let is_passed_off = self.fault == Fault::TermUnchecked;
+        let current = life.core.status(shard).map(|status| status.term);
+        let term = current.filter(|_| is_passed_off).unwrap_or(term);
+        life.core.propose(shard, term, Bytes::from(data), number);
+    }
+
+    pub(crate) fn tick(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.core.tick();
+        }
+    }
+
+    pub(crate) fn receive(&mut self, message: PeerMessage) {
+        if let Some(life) = &mut self.life {
+            life.core.receive(message);
+        }
+    }
+
+    /// One round of the core; gives what it sends.
+    pub(crate) fn turn(&mut self) -> Vec<PeerMessage> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let Round { batch, messages, committed, rejected, roles, touched: _ } = life.core.round();
+        if let Some((number, batch)) = batch {
+            if self.fault == Fault::EarlyDurable {
+                let nowhere = Position { segment: 0, offset: 0, len: 0 };
+                life.core.persisted(number, &[nowhere; LIED_POSITIONS], Batch::new());
+            }
+            life.writes.push_back((number, batch));
+        }
+        if !(committed.is_empty() && rejected.is_empty() && roles.is_empty()) {
+            life.rounds.push_back(Work { committed, rejected, roles });
+        }
+        messages
+    }
+
+    /// Writes the oldest waiting batch; an error means that the power went.
+    pub(crate) fn write(&mut self) -> Result<(), LogError> {
+        let Some(life) = &mut self.life else { return Ok(()) };
+        let Some((number, batch)) = life.writes.pop_front() else { return Ok(()) };
+        let positions = life.log.append(&batch)?;
+        life.durable.push_back((number, positions));
+        life.log.drop_dead_segments()
+    }
+
+    /// Tells the core about the oldest durable batch.
+    pub(crate) fn report(&mut self) {
+        if let Some(life) = &mut self.life
+            && let Some((number, positions)) = life.durable.pop_front()
+            && self.fault != Fault::EarlyDurable
+        {
+            life.core.persisted(number, &positions, Batch::new());
+        }
+    }
+
+    /// Applies the oldest waiting round, answers its proposals and hears of its roles.
+    pub(crate) fn apply(&mut self, oracle: &mut Oracle) -> Result<(), Violation> {
+        let Some(work) = self.life.as_mut().and_then(|life| life.rounds.pop_front()) else { return Ok(()) };
+        if self.fault == Fault::EarlyReady {
+            self.hear(oracle, &work.roles)?;
+        }
+        let mut answers = Vec::new();
+        for entry in work.committed {
+            let number = entry.data.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+            let applied = (entry.term, number);
+            r1_durability::on_apply(oracle, entry.shard, entry.index, applied)?;
+            r3_fencing::on_apply(oracle, entry.shard, applied)?;
+            r2_order::on_apply(oracle, &self.store, entry.shard, entry.index, applied)?;
+            self.store.push(entry.shard, applied);
+            oracle.note((self.id, entry.shard, entry.index, applied));
+            answers.extend(entry.token.map(|token| (token, Ok(entry.index))));
+        }
+        answers.extend(work.rejected.into_iter().map(|(token, reason)| (token, Err(reason))));
+        for (number, answer) in answers {
+            if self.fault == Fault::LostAnswer && number % 16 == 0 {
+                continue;
+            }
+            r5_answer::on_answer(oracle, number, answer)?;
+            oracle.answer(number, answer);
+        }
+        if self.fault != Fault::EarlyReady {
+            self.hear(oracle, &work.roles)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, oracle: &mut Oracle, roles: &[(ShardId, Role)]) -> Result<(), Violation> {
+        let by = self.name();
+        let Some(life) = &mut self.life else { return Ok(()) };
+        for &(shard, role) in roles {
+            oracle.note((by, shard, format!("{role:?}")));
+            let at = usize::from(shard.0);
+            life.ready[at] = false;
+            if let Role::Leader { term, ready: true } = role {
+                r3_fencing::on_ready(oracle, shard, term, by)?;
+                r4_readiness::on_ready(oracle, &self.store, shard, term)?;
+                life.terms[at].push(term);
+                life.ready[at] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a snapshot that no replica needs more than, and lets the log forget it.
+    pub(crate) fn take_snapshot(&mut self, shard: ShardId, max: LogIndex) {
+        if let Some(life) = &mut self.life {
+            let index = self.store.take_snapshot(shard, max);
+            life.core.snapshot_taken(shard, index);
+        }
+    }
+
+    /// Whether something is under way between core, log and store.
+    pub(crate) fn is_busy(&self) -> bool {
+        let busy = |life: &Life| !(life.writes.is_empty() && life.durable.is_empty() && life.rounds.is_empty());
+        self.life.as_ref().is_some_and(busy)
+    }
+
+    /// Whether nothing will happen without an input.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.is_busy() && self.life.as_ref().is_some_and(|life| !life.core.has_work())
+    }
+
+    fn name(&self) -> oracle::Life {
+        (self.id, self.lives)
+    }
+}
