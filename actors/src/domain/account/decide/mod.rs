@@ -20,7 +20,7 @@ use super::state::Account;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     pub id: String,
-    /// Number of the last event of the command; of the first one ever for a repeated command.
+    /// Number of the command's first event; of the one that did it, for a repeated command.
     pub seq: u64,
     /// It was done before; nothing happened this time.
     pub repeated: bool,
@@ -90,8 +90,7 @@ pub fn decide(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -
     }
     let mut decided = dispatch(account, facts, asked, now)?;
     if !decided.events.is_empty() {
-        let count = u64::try_from(decided.events.len()).expect("a command has a handful of events");
-        decided.answer.seq = account.last_seq + count;
+        decided.answer.seq = account.last_seq + 1;
     }
     Ok(decided)
 }
