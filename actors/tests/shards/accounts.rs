@@ -1,11 +1,14 @@
 //! Commands to many accounts over a real log and store: durable, once, and the same after a restart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::harness::{Setup, account, asked, create, create_source, founded, keyed, webhook};
-use steward_actors::domain::account::Rejection;
-use steward_actors::shard::{ExecuteError, Shards};
+use crate::harness::{Setup, account, asked, create, create_source, founded, keyed, webhook, zoom};
+use steward_actors::domain::account::{Command, Rejection};
+use steward_actors::shard::{ExecuteError, Shards, open};
 use steward_actors::supervisor::spawn;
+use steward_cluster::log::LogConfig;
+use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine};
 
 const ACCOUNTS: usize = 200;
 const WEBHOOKS: usize = 10;
@@ -72,5 +75,32 @@ async fn a_retry_gets_the_first_answer() {
     assert_eq!(ask(2).await.unwrap_err(), ExecuteError::Rejected(Rejection::KeyReused));
     let missing = shards.execute(&account("nobody"), asked(create_source())).await.unwrap_err();
     assert!(matches!(missing, ExecuteError::Rejected(Rejection::NotFound { what: "account", .. })));
+    shards.stop().await;
+}
+
+/// With a slow disk an early answer would be seen before its event can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_leave_when_what_they_rest_on_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = LogConfig { sync_delay: Duration::from_millis(100), ..LogConfig::default() };
+    let opened = open(folder.path(), Engine::Fjall, CACHE_BYTES_DEFAULT, slow).unwrap();
+    let shards = Setup::default().start_over(opened).await;
+    let acme = founded(&shards, "acme").await;
+    let newest = || shards.reads().bounds(&acme).unwrap().1;
+    let ask = |command| shards.execute(&acme, asked(command));
+    let repeated = async {
+        assert!(ask(webhook("d")).await.unwrap().repeated);
+        assert_eq!(newest(), 3);
+    };
+    let (first, ()) = tokio::join!(ask(webhook("d")), repeated);
+    assert_eq!(first.unwrap().seq, 3);
+    let delete = || Command::DeleteSource { source: zoom() };
+    let refused = async {
+        let refusal = ask(delete()).await.unwrap_err();
+        assert!(matches!(refusal, ExecuteError::Rejected(Rejection::NotFound { what: "source", .. })));
+        assert_eq!(newest(), 4);
+    };
+    let (deleted, ()) = tokio::join!(ask(delete()), refused);
+    assert_eq!(deleted.unwrap().seq, 4);
     shards.stop().await;
 }

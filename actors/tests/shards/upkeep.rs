@@ -48,11 +48,14 @@ async fn a_back_off_ends_by_itself_after_a_restart_too() {
     let observers: Vec<Arc<dyn steward_actors::shard::Observer>> = vec![Arc::new(Watching(sender))];
     let shards = Setup { clock: clock.clone(), observers, ..Setup::default() }.start(folder.path()).await;
     clock.advance(Duration::from_secs(10));
-    let released = loop {
-        if let Seen::Event(account, seq, Event::TaskReleased { job, reason, .. }) = seen.recv().await.unwrap() {
-            break (account, seq, job, reason);
+    let release = async {
+        loop {
+            if let Seen::Event(account, seq, Event::TaskReleased { job, reason, .. }) = seen.recv().await.unwrap() {
+                break (account, seq, job, reason);
+            }
         }
     };
+    let released = tokio::time::timeout(Duration::from_secs(30), release).await.expect("the task is released");
     assert_eq!(released, (acme.clone(), 6, job.clone(), ReleaseReason::BackOffOver));
     assert_eq!(task_of(&shards).state, TaskState::Ready);
     shards.stop().await;
