@@ -168,7 +168,7 @@ async fn turned_pictures_are_turned_upright() {
 
 #[tokio::test]
 async fn a_varying_frame_rate_keeps_every_frame_at_its_time() {
-    // Every third frame only for a while, then all: a screen recording.
+    // Every seventh picture for ten seconds, then all of them: a screen recording.
     let make = "-f lavfi -i testsrc2=s=320x180:r=30:d=20 -vf select='gt(t,10)+not(mod(n,7))' -fps_mode passthrough -c:v libvpx -deadline realtime -cpu-used 8 -g 60";
     let (bench, result) = becomes(make, "screen.webm", "video_codec", (320, 180)).await;
     let (before, after) = (frames(&bench.dir.path().join("screen.webm")), frames(&bench.path(&result)));

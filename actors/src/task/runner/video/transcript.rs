@@ -215,8 +215,8 @@ async fn heard(
     let done = tokio::select! {
         done = &mut work => done,
         () = reporter.cancelled() => {
+            // Nobody waits for it: loading a model cannot be interrupted, listening ends at once.
             stop.store(true, Ordering::Relaxed);
-            work.await.ok(); // Stopped in the middle: what it says does not matter.
             return Err(failure::cancelled());
         }
     };

@@ -72,7 +72,7 @@ pub trait Transcriber: Send + Sync + 'static {
 
 /// A loaded engine.
 pub trait Session: Send {
-    /// Transcribes up to half a minute at [`SAMPLE_RATE`]. Blocks; returns soon after `stop` is set.
+    /// Transcribes up to half a minute at [`SAMPLE_RATE`]. Blocks; looks at `stop` between its steps, seconds apart.
     fn transcribe(&mut self, samples: &[f32], stop: &Arc<AtomicBool>) -> Result<Vec<Heard>, SpeechError>;
 }
 
