@@ -6,5 +6,6 @@ pub mod account;
 pub mod ids;
 pub mod job;
 pub mod pattern;
+pub mod search;
 pub mod task;
 pub mod webhook;
