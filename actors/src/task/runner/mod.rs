@@ -6,6 +6,7 @@
 //! - **R2 cancel**: a runner returns within three seconds of [`Reporter::cancelled`] and leaves no child process.
 //! - **R3 no account state**: a runner sees its input and its scratch folder; results go back as commands.
 
+pub mod ai;
 pub mod video;
 
 use std::collections::BTreeMap;

@@ -52,7 +52,7 @@ mod tests {
         levels[2700..2740].fill(0.01);
         assert_eq!(pieces(&levels), [0..2515, 2515..5000]);
         assert_eq!(pieces(&levels[..3000]).len(), 1, "what fits is not cut");
-        assert_eq!(pieces(&[]), []);
+        assert!(pieces(&[]).is_empty());
     }
 
     #[test]
