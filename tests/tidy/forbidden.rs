@@ -6,8 +6,8 @@ use crate::Violation;
 use crate::source::{Kind, Source};
 use crate::tree::Tree;
 
-/// Measurements wait on purpose; they are no tests.
-const MEASUREMENTS: &str = "tests/bench/";
+/// The demo and the benchmarks are programs; they wait on purpose.
+const PROGRAMS: &str = "tests/src/bin/";
 
 pub(crate) fn violations(tree: &Tree) -> Vec<Violation> {
     tree.sources.iter().flat_map(violations_in).collect()
@@ -36,7 +36,7 @@ fn violations_in(source: &Source) -> Vec<Violation> {
 }
 
 fn waits(source: &Source, at: (usize, usize)) -> bool {
-    source.in_test(at) && !source.path.starts_with(MEASUREMENTS)
+    source.in_test(at) && !source.path.starts_with(PROGRAMS)
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
             ("actors/src/a.rs", "fn a() { sleep(1); todo!(); }\n"),
             ("actors/src/b.rs", test),
             ("node/tests/c.rs", "fn sleep() {}\nfn b() { sleep(1) }\n"),
-            ("tests/bench/d.rs", "fn b() { sleep(1) }\n"),
+            ("tests/src/bin/d.rs", "fn b() { sleep(1) }\n"),
         ]);
         let want = [
             Violation::new("actors/src/a.rs", 1, "something is left to do"),

@@ -10,9 +10,11 @@ pub(crate) const CRATES: [&str; 5] = ["proto", "cluster", "actors", "node", "tes
 /// The crates whose code runs in the product.
 pub(crate) const PRODUCT: [&str; 3] = ["cluster", "actors", "node"];
 /// Folders at the top that hold no crate.
-const OTHER_FOLDERS: [&str; 4] = ["deploy", "docs", "scripts", ".ci"];
+const OTHER_FOLDERS: [&str; 5] = ["deploy", "demo", "docs", "scripts", ".ci"];
 /// What is never part of the product's text.
-const SKIPPED: [&str; 3] = ["target", "fixtures", "node_modules"];
+const SKIPPED: [&str; 3] = ["target", "node_modules", "__pycache__"];
+/// Files that rules read; of others the path is enough.
+const READ: [&str; 3] = [".rs", ".md", ".toml"];
 
 /// A file that is no Rust source.
 pub(crate) struct Text {
@@ -85,10 +87,11 @@ impl Tree {
     }
 
     fn add_file(&mut self, root: &Path, path: &str) {
-        let bytes = std::fs::read(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        match String::from_utf8(bytes) {
-            Ok(text) => self.add(path, text),
-            Err(_) => self.paths.push(path.to_owned()), // A picture or the like.
+        if READ.iter().any(|ending| path.ends_with(ending)) {
+            let text = std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            self.add(path, text);
+        } else {
+            self.paths.push(path.to_owned());
         }
     }
 
