@@ -220,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn leaves_modules_that_only_tests_have() {
+        let tree = Tree::of(&[
+            ("cluster/src/b/mod.rs", "#[cfg(test)]\npub(crate) mod samples;\n"),
+            ("cluster/src/b/samples.rs", "pub(crate) const KINDS: u8 = 1;\n"),
+        ]);
+        assert_eq!(violations(&tree, &[]), []);
+    }
+
+    #[test]
     fn leaves_what_is_used() {
         check("pub fn a() {}\nfn b() { a() }\n", &[], &[]);
         check("pub const ONLY: u8 = 1;\nfn b() { panic!(\"{ONLY}\") }\n", &[], &[]);

@@ -61,13 +61,15 @@ impl Token {
 pub(crate) struct Source {
     pub(crate) path: String,
     pub(crate) text: String,
+    /// Its `mod` line stands behind `#[cfg(test)]`.
+    pub(crate) is_test_module: bool,
     tokens: OnceLock<Vec<Token>>,
     tests: OnceLock<Vec<Stretch>>,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: String) -> Self {
-        Self { path: path.to_owned(), text, tokens: OnceLock::new(), tests: OnceLock::new() }
+        Self { path: path.to_owned(), text, is_test_module: false, tokens: OnceLock::new(), tests: OnceLock::new() }
     }
 
     pub(crate) fn syntax(&self) -> syn::File {
@@ -96,8 +98,28 @@ impl Source {
         self.path.split('/').next().unwrap_or_default()
     }
 
+    /// Paths of the modules that this file declares for tests only.
+    pub(crate) fn test_modules(&self) -> Vec<String> {
+        let (folder, name) = self.path.rsplit_once('/').unwrap_or_default();
+        let stem = name.trim_end_matches(".rs");
+        let folder =
+            if ["mod", "lib", "main"].contains(&stem) { folder.to_owned() } else { format!("{folder}/{stem}") };
+        let mut declared = vec![];
+        let mut lines = self.text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            let module =
+                (line == "#[cfg(test)]").then(|| lines.next()).flatten().and_then(|line| line.strip_suffix(';'));
+            let name = module.and_then(|line| line.rsplit_once("mod ")).map(|(_, name)| name);
+            declared.extend(name.map(|name| format!("{folder}/{name}.rs")));
+        }
+        declared
+    }
+
     /// Whether the whole file exists only for tests, examples or measurements.
     pub(crate) fn is_test(&self) -> bool {
+        if self.is_test_module {
+            return true;
+        }
         let folders = ["tests", "examples", "benches"];
         let stem = self.path.trim_end_matches(".rs");
         self.path.split('/').any(|part| folders.contains(&part)) || stem.ends_with("_tests") || stem.ends_with("/tests")

@@ -1,5 +1,6 @@
 //! Reads the repository: the sources of the five crates, their manifests and the documents. Every rule works on it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -46,6 +47,7 @@ impl Tree {
             for folder in CRATES.iter().chain(&OTHER_FOLDERS).filter(|folder| root.join(folder).is_dir()) {
                 tree.add_folder(root, folder);
             }
+            tree.mark_test_modules();
             tree
         })
     }
@@ -56,6 +58,7 @@ impl Tree {
         for (path, text) in files {
             tree.add(path, (*text).to_owned());
         }
+        tree.mark_test_modules();
         tree
     }
 
@@ -68,6 +71,13 @@ impl Tree {
     pub(crate) fn product(&self) -> impl Iterator<Item = &Source> {
         let ours = |source: &&Source| PRODUCT.contains(&source.crate_name()) && !source.is_test();
         self.sources.iter().filter(ours)
+    }
+
+    fn mark_test_modules(&mut self) {
+        let declared: BTreeSet<String> = self.sources.iter().flat_map(Source::test_modules).collect();
+        for source in &mut self.sources {
+            source.is_test_module = declared.contains(&source.path);
+        }
     }
 
     fn add_folder(&mut self, root: &Path, folder: &str) {
