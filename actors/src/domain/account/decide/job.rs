@@ -33,20 +33,19 @@ pub(super) fn create(account: &Account, kind: JobKind, input: Value) -> Decision
 /// What each kind cannot do without. The rest of the input is its runner's to judge.
 fn check_input(kind: JobKind, input: &Value) -> Result<(), Rejection> {
     let text = |field: &str| input.get(field).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+    let list = |field: &str| input.get(field).is_some_and(Value::is_array);
     let needs = |field: &'static str, rule: &str| Err(Rejection::Invalid { field, rule: rule.to_owned() });
     match kind.as_str() {
         "call" | "probe" | "normalize" | "thumbnail" | "transcript" if !text("url") && !text("blob") => {
             needs("input_json.url", "must be an https URL, or input_json.blob the hash of a blob")
         }
-        "summarize" | "index" if !text("text") => needs("input_json.text", "must be a text"),
+        "summarize" | "index" if !text("text") && !list("segments") => {
+            needs("input_json.text", "must be a text, or input_json.segments a list of {start_ms, end_ms, text}")
+        }
         "search" if !text("query") => needs("input_json.query", "must be a text"),
         "answer" if !text("question") => needs("input_json.question", "must be a text"),
-        "chat" if !input.get("messages").is_some_and(Value::is_array) => {
-            needs("input_json.messages", "must be a list of {role, content}")
-        }
-        "embed" if !input.get("texts").is_some_and(Value::is_array) => {
-            needs("input_json.texts", "must be a list of texts")
-        }
+        "chat" if !list("messages") => needs("input_json.messages", "must be a list of {role, content}"),
+        "embed" if !text("input") && !list("input") => needs("input_json.input", "must be a text or a list of texts"),
         _ => Ok(()),
     }
 }

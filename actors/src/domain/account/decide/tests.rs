@@ -167,7 +167,8 @@ fn a_job_needs_its_input_and_room() {
         ("call", json!({}), "input_json.url"),
         ("chat", json!({"messages": "hi"}), "input_json.messages"),
         ("answer", json!({"question": " "}), "input_json.question"),
-        ("embed", json!({"texts": "x"}), "input_json.texts"),
+        ("embed", json!({"texts": "x"}), "input_json.input"),
+        ("index", json!({"segments": "x"}), "input_json.text"),
         ("probe", json!([]), "input_json"),
     ];
     for (kind, input, want) in table {
