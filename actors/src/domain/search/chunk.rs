@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_word_is_in_one_chunk_of_bounded_size(text in "([a-zé]{1,8}[ .!\n]{1,2}){0,400}") {
+        fn every_word_is_in_one_chunk_of_bounded_size(text in "(([a-zé]{1,3} ){1,90}[.\n] ){0,9}") {
             let segments = segments(&text);
             let chunks = cut(&text, &segments);
             let words = |text: &str| text.split_whitespace().count();

@@ -61,12 +61,12 @@ mod tests {
 
     use super::*;
 
-    const STREAM: &str = ": hello\r\n\r\ndata: {\"a\":1}\n\nevent: x\ndata:two\ndata: lines\nid: 7\n\ndatum: no\n\ndata\r\rdata: é\n\ndata: cut";
+    const STREAM: &str = ": hello\r\n\r\ndata: {\"a\":1}\n\nevent: x\ndata:two\ndata: lines\nid: 7\n\ndatum: no\n\ndata\r\rdata: a\r\ndata: b\r\n\r\ndata: é\n\ndata: cut";
 
     #[test]
     fn reads_the_data_of_whole_events() {
         let events = Events::default().push(STREAM.as_bytes()).unwrap();
-        assert_eq!(events, ["{\"a\":1}", "two\nlines", "", "é"]);
+        assert_eq!(events, ["{\"a\":1}", "two\nlines", "", "a\nb", "é"]);
     }
 
     #[test]
