@@ -1,1 +1,18 @@
-//! Being built.
+//! The binary `steward`: protocols in, commands out.
+//!
+//! [`main`] reads the command line. `app` wires a node together, `gateway` speaks to clients, `router` finds the shard,
+//! `config` says how, `telemetry` tells what happened.
+
+mod app;
+mod cli;
+mod config;
+mod data_dir;
+mod documents;
+mod gateway;
+mod metrics;
+mod router;
+mod runners;
+mod shutdown;
+mod telemetry;
+
+pub use cli::main;

@@ -182,6 +182,12 @@ impl Shards {
         self.running.node.quarantine.resume(account)
     }
 
+    /// Why the account is not served, when it is in quarantine.
+    #[must_use]
+    pub fn quarantine_reason(&self, account: &AccountId) -> Option<String> {
+        self.running.node.quarantine.reason(account)
+    }
+
     /// How each shard stands.
     #[must_use]
     pub fn status(&self) -> Vec<ShardRow> {

@@ -49,7 +49,8 @@ impl Node {
         if ready_file.exists() {
             fs::remove_file(&ready_file).context("cannot remove the old ready file")?;
         }
-        let log = File::options().create(true).append(true).open(folder.join("node.log")).context("cannot open the log")?;
+        let log =
+            File::options().create(true).append(true).open(folder.join("node.log")).context("cannot open the log")?;
         let started = Instant::now();
         let mut child = Command::new(steward)
             .arg("dev")

@@ -135,7 +135,10 @@ async fn set_up(node: &Node, platform: &Helper, receiver: &Helper) -> anyhow::Re
     let created = webhooks.create_source(with_key(node, source)?).await.context("cannot create the source")?;
     let path = created.into_inner().source.context("the answer has no source")?.path;
     println!("  account {ACCOUNT} · source zoom · playbook recorded-calls · endpoint crm");
-    println!("  the platform serves the recording on port {}, the receiver listens on {}", platform.port, receiver.port);
+    println!(
+        "  the platform serves the recording on port {}, the receiver listens on {}",
+        platform.port, receiver.port
+    );
     Ok(path)
 }
 
@@ -170,7 +173,9 @@ async fn ask(node: &Node, watch: &mut Watch) -> anyhow::Result<()> {
     };
     let asked = jobs.create_job(with_key(node, request)?).await.context("cannot ask")?.into_inner();
     let job_id = asked.job_id.clone();
-    watch.until(move |event, data| event.starts_with("job.") && event != "job.requested" && data["job"] == job_id).await?;
+    watch
+        .until(move |event, data| event.starts_with("job.") && event != "job.requested" && data["job"] == job_id)
+        .await?;
     let answered = job(node, &asked.job_id).await?;
     let result: Value = serde_json::from_str(&answered.tasks[0].result_json).context("the answer is no JSON")?;
     println!("\n  {}", result["answer"].as_str().context("there is no answer")?);
@@ -197,7 +202,9 @@ fn show_results(job: &Job) {
     for task in &job.tasks {
         let Ok(result) = serde_json::from_str::<Value>(&task.result_json) else { continue };
         match task.kind.as_str() {
-            "transcript" => println!("\n  transcript  {}", shorten(result["text"].as_str().unwrap_or("unavailable"), 400)),
+            "transcript" => {
+                println!("\n  transcript  {}", shorten(result["text"].as_str().unwrap_or("unavailable"), 400))
+            }
             "summarize" => {
                 println!("  summary     {}", shorten(result["summary"].as_str().unwrap_or("unavailable"), 400));
                 for item in result["action_items"].as_array().into_iter().flatten() {
@@ -228,7 +235,9 @@ fn table(node: &Node, watch: &Watch, job: &Job, facts: &Facts) {
     println!("  export STEWARD_KEY=$(cat {}/operator.key)", dir.display());
     println!("  steward ctl event list {ACCOUNT}                  every event, with its cursor");
     println!("  steward ctl ask {ACCOUNT} \"What might he have been made?\"   another question");
-    println!("  curl -H \"Authorization: Bearer $STEWARD_KEY\" 'http://127.0.0.1:7420/v1/accounts/{ACCOUNT}/events?after=0'");
+    println!(
+        "  curl -H \"Authorization: Bearer $STEWARD_KEY\" 'http://127.0.0.1:7420/v1/accounts/{ACCOUNT}/events?after=0'"
+    );
 }
 
 async fn job(node: &Node, job_id: &str) -> anyhow::Result<Job> {

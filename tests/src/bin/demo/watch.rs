@@ -136,7 +136,13 @@ impl Watch {
             .chain(data["failure"]["message"].as_str().map(|message| format!("because {message}")))
             .collect::<Vec<_>>();
         let share = data["permille"].as_u64().map(|permille| format!(" · {} % {}", permille / 10, text("note")));
-        self.say(&format!("  {:>4}  {:<34} {}{}", event.seq, event.r#type, what.join(" · "), share.unwrap_or_default()));
+        self.say(&format!(
+            "  {:>4}  {:<34} {}{}",
+            event.seq,
+            event.r#type,
+            what.join(" · "),
+            share.unwrap_or_default()
+        ));
     }
 
     fn progress(&mut self, task: &str, permille: u64, note: String) {

@@ -1,0 +1,197 @@
+//! The composition root: all wiring of a node, top to bottom, and the order in which it stops.
+//!
+//! # Decisions
+//! - Addresses are bound before the shards start, so that a port in use is told at once; connections are accepted after.
+//! - A node stops from the outside in: no more traffic, requests in hand, workers, deliveries, shards. Whatever a step
+//!   leaves behind is in the log, so each has a limit and the next one goes on.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use steward_actors::blob::BlobStore;
+use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
+use steward_actors::egress::Egress;
+use steward_actors::seal::Sealer;
+use steward_actors::shard::{self, Observer, Retention, Shards, ShardsConfig};
+use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
+use steward_cluster::clock::{Clock, SystemClock};
+use steward_cluster::ids::NodeId;
+use steward_cluster::log::LogConfig;
+use steward_cluster::raft;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
+use crate::gateway::grpc::Operations;
+use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
+use crate::gateway::{Gateway, Readiness, Serving};
+use crate::router::Router;
+use crate::runners::{egress_policy, runners};
+use crate::shutdown::StopSignals;
+use crate::telemetry;
+
+/// This node, until there are several.
+const NODE: NodeId = NodeId(1);
+const MIB: u64 = 1 << 20;
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+
+/// What is told once the node takes traffic.
+pub(crate) struct Ready {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    /// None: authentication is off.
+    pub(crate) operator_key_file: Option<PathBuf>,
+}
+
+impl Ready {
+    /// For programs that start a node and want to know where it is.
+    pub(crate) fn json(&self) -> String {
+        json!({
+            "http": self.http.to_string(),
+            "grpc": self.grpc.to_string(),
+            "data_dir": self.data_dir,
+            "operator_key_file": self.operator_key_file,
+        })
+        .to_string()
+    }
+}
+
+/// Runs a node until it is asked to stop.
+pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    telemetry::start_log(&config.log)?;
+    let mut signals = StopSignals::listen().context("cannot listen for signals")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let started = clock.monotonic();
+    let metrics = telemetry::start_metrics(clock.now())?;
+
+    // What the node keeps, and who may open it.
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+    let sealer = Arc::new(Sealer::new(&data_dir.node_key()?));
+    let key_file = config.auth.enabled.then(|| config.operator_key_file());
+    let operator = key_file.as_deref().map(open_operator_key).transpose()?;
+    let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
+    let (http_listener, http) = bind("http.listen", config.http.listen).await?;
+    let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen).await?;
+    let ready = Ready { http, grpc, data_dir: config.node.data_dir.clone(), operator_key_file: key_file };
+
+    // ③ to ⑧: shards, and whoever acts on what happens in them.
+    let known_keys = Arc::new(KnownKeys::new());
+    let known_sources = Arc::new(KnownSources::new());
+    let tasks = Arc::new(TaskBoard::new(config.scratch_dir()));
+    let deliveries = Arc::new(DeliveryBoard::new());
+    let observers: Vec<Arc<dyn Observer>> =
+        vec![known_keys.clone(), known_sources.clone(), tasks.clone(), deliveries.clone()];
+    let shards = start_shards(&config, &data_dir, Arc::clone(&clock), observers).await?;
+
+    // ⑨: workers and deliveries.
+    let egress = Arc::new(Egress::new(egress_policy(&config)));
+    let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
+    let workers = workers_config(&config);
+    let workers = Workers::start(workers, shards.clone(), Arc::clone(&tasks), Arc::clone(&clock), runners)?;
+    let sender_config = SenderConfig {
+        in_flight_max: config.deliveries.in_flight_max,
+        timeout: Duration::from_secs(config.deliveries.timeout_s),
+    };
+    let sender =
+        Sender::start(&sender_config, shards.clone(), deliveries, egress, Arc::clone(&sealer), Arc::clone(&clock));
+
+    // ① and ②: the gateway.
+    let router = Router::new(shards.clone());
+    let auth = Authenticator::new(operator, known_keys, router.clone(), Arc::clone(&clock));
+    let readiness = Readiness::default();
+    let gateway = Gateway { router, auth, sealer, blobs, clock: Arc::clone(&clock), readiness: readiness.clone() };
+    let http_state = HttpState {
+        gateway: Arc::new(gateway),
+        sources: known_sources,
+        metrics,
+        hooks: HookMetrics::new(),
+        body_bytes_max: config.http.body_bytes_max,
+    };
+    let serving =
+        Serving::start(&config, http_state, operations(&config, tasks, started), http_listener, grpc_listener);
+    readiness.set(true);
+    let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");
+    told(&ready)?;
+
+    let signal = signals.next().await;
+    tracing::info!(signal, "the node stops");
+    readiness.set(false);
+    let stop = async {
+        serving.stop().await;
+        workers.stop().await;
+        sender.stop().await;
+        shards.stop().await
+    };
+    let limit = Duration::from_secs(config.node.shutdown_s_max);
+    tokio::time::timeout(limit, stop).await.context("the node did not stop in time")??;
+    tracing::info!("the node has stopped");
+    Ok(())
+}
+
+async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} ({key})"))?;
+    let address = listener.local_addr().context("a listener has no address")?;
+    Ok((listener, address))
+}
+
+/// Opens log and state, and starts every shard over them.
+async fn start_shards(
+    config: &Config,
+    data_dir: &DataDir,
+    clock: Arc<dyn Clock>,
+    observers: Vec<Arc<dyn Observer>>,
+) -> anyhow::Result<Shards> {
+    let storage = &config.storage;
+    let log = LogConfig {
+        segment_bytes: storage.segment_mib * MIB,
+        sync_delay: Duration::from_micros(storage.sync_delay_us),
+        ..LogConfig::default()
+    };
+    let (folder, engine, cache_bytes) = (data_dir.join("shards"), storage.engine.into(), storage.cache_mib * MIB);
+    let open = move || shard::open(&folder, engine, cache_bytes, log);
+    let opened = tokio::task::spawn_blocking(open).await.context("opening the data panicked")??;
+    if let Some(reason) = &opened.rebuilt {
+        tracing::warn!(reason, "the state was thrown away and built again from snapshots and log");
+    }
+    let retention = Retention {
+        events_max: config.accounts.feed_events_max,
+        age_max: Duration::from_secs(config.accounts.feed_age_days * SECONDS_PER_DAY),
+    };
+    let shards_config = ShardsConfig {
+        shards: storage.shards,
+        accounts_live_max: config.accounts.live_max,
+        retention,
+        ..ShardsConfig::default()
+    };
+    Ok(Shards::start(shards_config, NODE, opened, clock, observers, Arc::new(raft::abort_process)).await?)
+}
+
+fn workers_config(config: &Config) -> WorkersConfig {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    WorkersConfig {
+        cpu_slots: if config.tasks.cpu_slots == 0 { cores } else { config.tasks.cpu_slots },
+        net_slots: config.tasks.net_slots,
+        node: format!("node-{}", NODE.0),
+        boot: Uuid::now_v7().to_string(),
+    }
+}
+
+fn operations(config: &Config, tasks: Arc<TaskBoard>, started: Duration) -> Operations {
+    Operations {
+        node: NODE,
+        data_dir: config.node.data_dir.clone(),
+        models_dir: config.models_dir(),
+        storage_engine: config.storage.engine.name(),
+        started,
+        tasks,
+    }
+}

@@ -1,0 +1,61 @@
+//! `ctl node`, `ctl shards` and `ctl tasks`.
+
+use serde_json::{Value, json};
+use steward_proto::admin::v1 as pb;
+
+use super::client::Client;
+use super::show;
+
+pub(super) async fn node(client: &mut Client) -> anyhow::Result<()> {
+    let node = client.admin().get_node(pb::GetNodeRequest {}).await?.into_inner();
+    let shown = json!({
+        "version": node.version,
+        "node": node.node_id,
+        "data": node.data_dir,
+        "engine": node.storage_engine,
+        "shards": node.shards,
+        "accounts_live": node.accounts_live,
+        "uptime_s": node.uptime_ms / 1000,
+        "models": node.models,
+        "sandbox": node.sandbox,
+    });
+    client.out.one(client.json, &shown)
+}
+
+pub(super) async fn shards(client: &mut Client) -> anyhow::Result<()> {
+    let shards = client.admin().list_shards(pb::ListShardsRequest {}).await?.into_inner().shards;
+    let row = |shard: &pb::Shard| {
+        json!({
+            "shard": shard.shard,
+            "role": shard.role,
+            "term": shard.term,
+            "last": shard.last_index,
+            "applied": shard.applied_index,
+            "snapshot": shard.snapshot_index,
+            "live": shard.accounts_live,
+        })
+    };
+    let rows: Vec<Value> = shards.iter().map(row).collect();
+    client.out.rows(client.json, &rows, &["shard", "role", "term", "last", "applied", "snapshot", "live"])
+}
+
+pub(super) async fn tasks(client: &mut Client, limit: u32) -> anyhow::Result<()> {
+    let answer = client.admin().list_tasks(pb::ListTasksRequest { page_size: limit }).await?.into_inner();
+    let row = |task: &pb::TaskRef| {
+        json!({
+            "account": task.account_id,
+            "job": task.job_id,
+            "task": task.kind,
+            "attempt": task.attempt,
+            "state": if task.running { "running" } else { "waiting" },
+            "since": show::time(task.waiting_since_ms),
+            "waits_for": task.waiting_for,
+        })
+    };
+    let rows: Vec<Value> = answer.tasks.iter().map(row).collect();
+    client.out.rows(client.json, &rows, &["account", "job", "task", "attempt", "state", "since", "waits_for"])?;
+    if answer.more > 0 && !client.json {
+        client.out.line(format!("and {} more", answer.more))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! `ctl job`, `ctl blob` and `ctl ask`.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use steward_proto::event::v1 as events;
+use steward_proto::event::v1::subscribe_request::From as StartAt;
+use steward_proto::event::v1::subscribe_response::Item;
+use steward_proto::job::v1 as pb;
+
+use super::client::Client;
+use super::follow::Progress;
+use super::show;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// Asks for a job
+    Create {
+        account: String,
+        /// call, probe, normalize, thumbnail, transcript, summarize, index, chat, embed, search or answer
+        kind: String,
+        /// JSON object
+        #[arg(long, default_value = "{}")]
+        input: String,
+        /// A retry with the same key gets the first answer
+        #[arg(long, default_value = "")]
+        idempotency_key: String,
+        /// Waits for its end
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Shows a job and its tasks
+    Get { account: String, job: String },
+    /// Lists jobs, newest first
+    List {
+        account: String,
+        /// Most jobs
+        #[arg(long, default_value_t = 0)]
+        limit: u32,
+    },
+    /// Ends a job
+    Cancel { account: String, job: String },
+    /// Waits for a job's end; exits with 1 unless it succeeded
+    Wait { account: String, job: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BlobCommand {
+    /// Writes a blob's bytes to a file, or to stdout
+    Get {
+        account: String,
+        hash: String,
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn job(client: &mut Client, command: JobCommand) -> anyhow::Result<()> {
+    let mut jobs = client.jobs();
+    match command {
+        JobCommand::Create { account, kind, input, idempotency_key, wait } => {
+            let request =
+                pb::CreateJobRequest { account_id: account.clone(), kind, input_json: input, idempotency_key };
+            let created = jobs.create_job(request).await?.into_inner();
+            if wait {
+                let ended = wait_for(client, &account, &created.job_id).await?;
+                return told(client, &ended);
+            }
+            client.out.one(client.json, &json!({"job": created.job_id, "seq": created.seq}))
+        }
+        JobCommand::Get { account, job } => {
+            let found = get(client, &account, &job).await?;
+            client.out.one(client.json, &show::job(&found))
+        }
+        JobCommand::List { account, limit } => {
+            let request = pb::ListJobsRequest { account_id: account, page_size: limit, page_token: String::new() };
+            let page = jobs.list_jobs(request).await?.into_inner();
+            let rows: Vec<Value> = page.jobs.iter().map(show::job_row).collect();
+            client.out.rows(client.json, &rows, &["job", "kind", "state", "created", "ended", "error"])
+        }
+        JobCommand::Cancel { account, job } => {
+            jobs.cancel_job(pb::CancelJobRequest { account_id: account, job_id: job.clone() }).await?;
+            client.out.one(client.json, &json!({"job": job, "state": "cancelled"}))
+        }
+        JobCommand::Wait { account, job } => {
+            let ended = wait_for(client, &account, &job).await?;
+            told(client, &ended)
+        }
+    }
+}
+
+pub(super) async fn ask(client: &mut Client, account: String, question: String) -> anyhow::Result<()> {
+    let input_json = json!({"question": question}).to_string();
+    let request = pb::CreateJobRequest {
+        account_id: account.clone(),
+        kind: "answer".to_owned(),
+        input_json,
+        idempotency_key: String::new(),
+    };
+    let created = client.jobs().create_job(request).await?.into_inner();
+    let ended = wait_for(client, &account, &created.job_id).await?;
+    if ended.state() != pb::JobState::Succeeded {
+        return told(client, &ended);
+    }
+    let result = ended.tasks.first().map(|task| show::parsed(&task.result_json)).unwrap_or_default();
+    client.out.one(client.json, &result)
+}
+
+pub(super) async fn blob(client: &mut Client, command: BlobCommand) -> anyhow::Result<()> {
+    let BlobCommand::Get { account, hash, output } = command;
+    let mut stream = client.jobs().read_blob(pb::ReadBlobRequest { account_id: account, hash }).await?.into_inner();
+    let named = |path: &PathBuf| format!("cannot write {}", path.display());
+    let mut file = match &output {
+        Some(path) => Some(File::create(path).with_context(|| named(path))?),
+        None => None,
+    };
+    while let Some(answer) = stream.message().await? {
+        match (&mut file, &output) {
+            (Some(file), Some(path)) => file.write_all(&answer.chunk).with_context(|| named(path))?,
+            (Some(_) | None, _) => client.out.bytes(&answer.chunk)?,
+        }
+    }
+    Ok(())
+}
+
+async fn get(client: &Client, account: &str, job: &str) -> anyhow::Result<pb::Job> {
+    let request = pb::GetJobRequest { account_id: account.to_owned(), job_id: job.to_owned() };
+    client.jobs().get_job(request).await?.into_inner().job.context("the node answered without the job")
+}
+
+/// Waits for a job's end. Subscribes before it looks, so that the end is not missed between the two.
+async fn wait_for(client: &Client, account: &str, job: &str) -> anyhow::Result<pb::Job> {
+    let request = events::SubscribeRequest {
+        account_id: account.to_owned(),
+        from: Some(StartAt::Latest(true)),
+        types: vec!["job.*".to_owned(), "task.*".to_owned()],
+        until_now: false,
+    };
+    let mut stream = client.events().subscribe(request).await?.into_inner();
+    let mut progress = Progress::new(client.json);
+    let mut found = get(client, account, job).await?;
+    while found.state() == pb::JobState::Running {
+        let Some(answer) = stream.message().await? else { bail!("the node ended the stream before the job ended") };
+        let Some(Item::Event(event)) = answer.item else { continue };
+        progress.shows(&event);
+        if event.r#type.starts_with("job.") {
+            found = get(client, account, job).await?;
+        }
+    }
+    Ok(found)
+}
+
+/// Prints a job that ended; an error unless it succeeded.
+fn told(client: &mut Client, job: &pb::Job) -> anyhow::Result<()> {
+    client.out.one(client.json, &show::job(job))?;
+    if job.state() == pb::JobState::Succeeded {
+        return Ok(());
+    }
+    bail!("job {} {}", job.job_id, show::job_state(job.state()))
+}

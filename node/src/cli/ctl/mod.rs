@@ -1,0 +1,94 @@
+//! `steward ctl`: talks to a running node over its API. A file per noun.
+
+mod account;
+mod admin;
+mod client;
+mod event;
+mod follow;
+mod job;
+mod show;
+mod webhook;
+
+use clap::{Args, Subcommand};
+
+use client::Client;
+
+#[derive(Debug, Args)]
+pub(super) struct CtlArgs {
+    /// Address of the node's API
+    #[arg(long, env = "STEWARD_ADDRESS", default_value = "http://127.0.0.1:7421", global = true)]
+    address: String,
+    /// Key that opens the account, or the operator's
+    #[arg(
+        long,
+        env = "STEWARD_KEY",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true,
+        global = true
+    )]
+    key: String,
+    /// Prints JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Accounts and their keys
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Video and AI jobs
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// The feed of an account
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Where webhooks come from
+    #[command(subcommand)]
+    Source(webhook::SourceCommand),
+    /// Where events are delivered to
+    #[command(subcommand)]
+    Endpoint(webhook::EndpointCommand),
+    /// Jobs that follow webhooks
+    #[command(subcommand)]
+    Playbook(account::PlaybookCommand),
+    /// Bytes that jobs made
+    #[command(subcommand)]
+    Blob(job::BlobCommand),
+    /// Asks the account's documents a question
+    Ask { account: String, question: String },
+    /// The node
+    Node,
+    /// Its shards
+    Shards,
+    /// Its open tasks
+    Tasks {
+        /// Most rows
+        #[arg(long, default_value_t = 0)]
+        limit: u32,
+    },
+}
+
+pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut client = Client::connect(&args.address, &args.key, args.json).await?;
+        let outcome = match args.command {
+            Command::Account(command) => account::account(&mut client, command).await,
+            Command::Playbook(command) => account::playbook(&mut client, command).await,
+            Command::Job(command) => job::job(&mut client, command).await,
+            Command::Blob(command) => job::blob(&mut client, command).await,
+            Command::Ask { account, question } => job::ask(&mut client, account, question).await,
+            Command::Event(command) => event::event(&mut client, command).await,
+            Command::Source(command) => webhook::source(&mut client, command).await,
+            Command::Endpoint(command) => webhook::endpoint(&mut client, command).await,
+            Command::Node => admin::node(&mut client).await,
+            Command::Shards => admin::shards(&mut client).await,
+            Command::Tasks { limit } => admin::tasks(&mut client, limit).await,
+        };
+        outcome.map_err(client::readable)
+    })
+}

@@ -1,0 +1,156 @@
+//! Answers of the API as JSON values: printed as they are, or as tables of some of their fields.
+
+use serde_json::{Value, json};
+use steward_proto::account::v1 as accounts;
+use steward_proto::event::v1 as events;
+use steward_proto::job::v1 as jobs;
+use steward_proto::webhook::v1 as webhooks;
+
+use crate::gateway::time::rfc3339;
+use steward_cluster::clock::Timestamp;
+
+pub(super) fn account(account: &accounts::Account) -> Value {
+    json!({
+        "account": account.account_id,
+        "name": account.display_name,
+        "created": time(account.created_at_ms),
+        "first_seq": account.first_seq,
+        "last_seq": account.last_seq,
+        "quarantine": account.quarantine_reason,
+    })
+}
+
+pub(super) fn api_key(key: &accounts::ApiKey) -> Value {
+    let role = match key.role() {
+        accounts::Role::Admin => "admin",
+        accounts::Role::Writer => "writer",
+        accounts::Role::Reader => "reader",
+        accounts::Role::Unspecified => "",
+    };
+    json!({
+        "key": key.key_id,
+        "role": role,
+        "label": key.label,
+        "created": time(key.created_at_ms),
+        "expires": time(key.expires_at_ms),
+    })
+}
+
+pub(super) fn playbook(playbook: &accounts::Playbook) -> Value {
+    json!({
+        "playbook": playbook.playbook_id,
+        "on": playbook.on,
+        "job": playbook.job_kind,
+        "input": parsed(&playbook.input_json),
+    })
+}
+
+pub(super) fn source(source: &webhooks::Source) -> Value {
+    json!({
+        "source": source.source_id,
+        "scheme": source.scheme,
+        "path": source.path,
+        "tolerance_s": source.tolerance_s,
+        "public_url": source.public_url,
+        "created": time(source.created_at_ms),
+    })
+}
+
+pub(super) fn endpoint(endpoint: &webhooks::Endpoint) -> Value {
+    let state = match endpoint.state() {
+        webhooks::EndpointState::Active => "active",
+        webhooks::EndpointState::Disabled => "disabled",
+        webhooks::EndpointState::Unspecified => "",
+    };
+    json!({
+        "endpoint": endpoint.endpoint_id,
+        "url": endpoint.url,
+        "patterns": endpoint.patterns,
+        "state": state,
+        "reason": endpoint.disabled_reason,
+        "cursor": endpoint.cursor,
+        "failed": endpoint.failed_attempts,
+        "next": time(endpoint.next_attempt_at_ms),
+    })
+}
+
+pub(super) fn job(job: &jobs::Job) -> Value {
+    let mut value = job_row(job);
+    value["input"] = parsed(&job.input_json);
+    value["tasks"] = job.tasks.iter().map(task).collect();
+    value
+}
+
+/// A job without what is long.
+pub(super) fn job_row(job: &jobs::Job) -> Value {
+    let mut value = json!({
+        "job": job.job_id,
+        "kind": job.kind,
+        "state": job_state(job.state()),
+        "created": time(job.created_at_ms),
+        "ended": time(job.ended_at_ms),
+        "cause_seq": job.cause_seq,
+    });
+    if !job.error_code.is_empty() {
+        value["error"] = json!(format!("{}: {}", job.error_code, job.error_message));
+    }
+    value
+}
+
+pub(super) fn job_state(state: jobs::JobState) -> &'static str {
+    match state {
+        jobs::JobState::Running => "running",
+        jobs::JobState::Succeeded => "succeeded",
+        jobs::JobState::Failed => "failed",
+        jobs::JobState::Cancelled => "cancelled",
+        jobs::JobState::Unspecified => "",
+    }
+}
+
+fn task(task: &jobs::Task) -> Value {
+    let state = match task.state() {
+        jobs::TaskState::Blocked => "blocked",
+        jobs::TaskState::Ready => "ready",
+        jobs::TaskState::Running => "running",
+        jobs::TaskState::BackingOff => "backing_off",
+        jobs::TaskState::Succeeded => "succeeded",
+        jobs::TaskState::Failed => "failed",
+        jobs::TaskState::Unspecified => "",
+    };
+    let mut value = json!({"task": task.kind, "state": state, "attempt": task.attempt, "progress": task.progress});
+    for (name, text) in [("note", &task.note), ("error_code", &task.error_code), ("error_message", &task.error_message)]
+    {
+        if !text.is_empty() {
+            value[name] = json!(text);
+        }
+    }
+    if !task.result_json.is_empty() {
+        value["result"] = parsed(&task.result_json);
+    }
+    value
+}
+
+pub(super) fn event(event: &events::Event) -> Value {
+    json!({
+        "account": event.account_id,
+        "seq": event.seq,
+        "type": event.r#type,
+        "time": time(event.time_ms),
+        "actor": event.actor,
+        "correlation_id": event.correlation_id,
+        "causation_seq": event.causation_seq,
+        "shard": event.shard,
+        "index": event.index,
+        "data": parsed(&event.data_json),
+    })
+}
+
+/// JSON within JSON as what it is; as text when it is none.
+pub(super) fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+}
+
+/// A time, or nothing for "never".
+pub(super) fn time(ms: u64) -> Value {
+    if ms == 0 { Value::Null } else { json!(rfc3339(Timestamp(ms))) }
+}

@@ -1,0 +1,55 @@
+//! Limits of settings that their types cannot express.
+
+use tracing_subscriber::EnvFilter;
+
+use steward_actors::domain::account::limits::BODY_BYTES_MAX;
+use steward_actors::egress::Network;
+
+use super::error::ConfigError;
+use super::sections::Config;
+
+/// Everything that is outside its limits.
+pub(super) fn check(config: &Config) -> Vec<ConfigError> {
+    let mut broken = vec![];
+    let mut need = |holds: bool, key: &str, rule: &str| {
+        if !holds {
+            broken.push(ConfigError::Invalid(format!("{key} {rule}")));
+        }
+    };
+    for (key, listen) in [("http.listen", config.http.listen), ("grpc.listen", config.grpc.listen)] {
+        let closed = config.auth.enabled || listen.ip().is_loopback();
+        need(closed, key, "must be a loopback address while auth.enabled is false");
+    }
+    let body = config.http.body_bytes_max;
+    need((1..=BODY_BYTES_MAX).contains(&body), "http.body_bytes_max", "must be 1 to 1048576");
+    need(config.http.connections_max > 0, "http.connections_max", "must be at least 1");
+    need(config.grpc.subscriptions_max > 0, "grpc.subscriptions_max", "must be at least 1");
+    need(!config.node.data_dir.as_os_str().is_empty(), "node.data_dir", "must not be empty");
+    need((1..=3600).contains(&config.node.shutdown_s_max), "node.shutdown_s_max", "must be 1 to 3600");
+    need((1..=4096).contains(&config.storage.shards), "storage.shards", "must be 1 to 4096");
+    need((1..=65536).contains(&config.storage.cache_mib), "storage.cache_mib", "must be 1 to 65536");
+    need((1..=1024).contains(&config.storage.segment_mib), "storage.segment_mib", "must be 1 to 1024");
+    need(config.storage.sync_delay_us <= 1_000_000, "storage.sync_delay_us", "must be at most 1000000");
+    need(config.accounts.live_max > 0, "accounts.live_max", "must be at least 1");
+    need(config.accounts.feed_events_max > 0, "accounts.feed_events_max", "must be at least 1");
+    need(config.accounts.feed_age_days > 0, "accounts.feed_age_days", "must be at least 1");
+    need(config.tasks.cpu_slots <= 1024, "tasks.cpu_slots", "must be at most 1024");
+    need((1..=10_000).contains(&config.tasks.net_slots), "tasks.net_slots", "must be 1 to 10000");
+    need((1..=300).contains(&config.deliveries.timeout_s), "deliveries.timeout_s", "must be 1 to 300");
+    need((1..=10_000).contains(&config.deliveries.in_flight_max), "deliveries.in_flight_max", "must be 1 to 10000");
+    let absolute = config.video.ffmpeg.is_absolute() && config.video.ffprobe.is_absolute();
+    need(absolute, "video.ffmpeg and video.ffprobe", "must be absolute paths");
+    need((1..=600).contains(&config.video.chunk_seconds), "video.chunk_seconds", "must be 1 to 600");
+    let mut networks = config.egress.allow.iter().filter(|item| item.contains('/'));
+    let read = networks.all(|network| network.parse::<Network>().is_ok());
+    need(read, "egress.allow", "must hold networks such as 10.0.0.0/8, addresses, and host names");
+    need(EnvFilter::try_new(&config.log.level).is_ok(), "log.level", "must be a level or a list of target=level");
+    for provider in &config.ai.providers {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let named = !provider.name.is_empty() && provider.name != "local" && provider.name.bytes().all(plain);
+        need(named, "ai.providers.name", "must be of a-z, 0-9 and '-', and not be \"local\"");
+        let http = provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://");
+        need(http, "ai.providers.base_url", "must be an http or https URL");
+    }
+    broken
+}

@@ -1,0 +1,181 @@
+//! `AccountService`: accounts, the keys that open them, and the playbooks that act for them.
+
+use std::sync::Arc;
+
+use rand::Rng as _;
+use steward_actors::domain::account::{Account, ApiKeyCreated, Command, Playbook, Role};
+use steward_actors::domain::ids::{AccountId, KeyId};
+use steward_actors::domain::job::JobKind;
+use steward_actors::domain::pattern::Pattern;
+use steward_cluster::clock::Timestamp;
+use steward_proto::account::v1::account_service_server::AccountService;
+use steward_proto::account::v1::{self as pb};
+use tonic::{Request, Response, Status};
+
+use super::{view, wire};
+use crate::gateway::auth::{AccountReader, new_account_key};
+use crate::gateway::error::Refused;
+use crate::gateway::{Gateway, page};
+
+/// Random bytes of a key's id: enough to be unique within one account.
+const KEY_ID_BYTES: usize = 5;
+
+pub(super) struct Accounts(pub(super) Arc<Gateway>);
+
+impl Accounts {
+    /// The account behind a proof. It was there a moment ago.
+    fn state(&self, reader: &AccountReader) -> Result<Account, Refused> {
+        self.existing(reader.account())
+    }
+
+    fn existing(&self, account: &AccountId) -> Result<Account, Refused> {
+        let found = self.0.router.account(account)?;
+        found.ok_or_else(|| Refused::absent("account", account.as_str()))
+    }
+
+    fn view(&self, account: &Account) -> pb::Account {
+        view::account(account, self.0.router.quarantine_reason(&account.id))
+    }
+}
+
+#[tonic::async_trait]
+impl AccountService for Accounts {
+    async fn create_account(
+        &self,
+        request: Request<pb::CreateAccountRequest>,
+    ) -> Result<Response<pb::CreateAccountResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let account = wire::id("account_id", &request.account_id)?;
+        let founder = caller.operator_proof()?.account_founder(account);
+        let idempotency = wire::idempotency("CreateAccount", &request.idempotency_key, &request);
+        let wrapped_key = self.0.sealer.new_data_key();
+        let command = Command::CreateAccount { display_name: request.display_name, wrapped_key };
+        self.0.router.execute(&founder, command, &correlation, idempotency).await?;
+        let created = self.existing(founder.account())?;
+        Ok(Response::new(pb::CreateAccountResponse { account: Some(self.view(&created)) }))
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<pb::GetAccountRequest>,
+    ) -> Result<Response<pb::GetAccountResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.0, request)?;
+        let reader = caller.account_reader(&self.0.auth, &request.account_id)?;
+        let account = self.state(&reader)?;
+        Ok(Response::new(pb::GetAccountResponse { account: Some(self.view(&account)) }))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<pb::ListAccountsRequest>,
+    ) -> Result<Response<pb::ListAccountsResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.0, request)?;
+        caller.operator_proof()?;
+        let size = page::page_size(request.page_size)?;
+        let after = page::start(&request.page_token)?;
+        let after = after.map(|id| AccountId::parse(&id).map_err(|_| page::unknown_token())).transpose()?;
+        let ids = self.0.router.reads().accounts(after.as_ref(), size).map_err(Refused::from)?;
+        let next = ids.last().filter(|_| ids.len() == size);
+        let next_page_token = next.map(|id| page::token(id.as_str())).unwrap_or_default();
+        let accounts: Result<Vec<_>, Refused> = ids.iter().map(|id| Ok(self.view(&self.existing(id)?))).collect();
+        Ok(Response::new(pb::ListAccountsResponse { accounts: accounts?, next_page_token }))
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let admin = caller.account_admin(&self.0.auth, &request.account_id)?;
+        let role = match request.role() {
+            pb::Role::Admin => Role::Admin,
+            pb::Role::Writer => Role::Writer,
+            pb::Role::Reader => Role::Reader,
+            pb::Role::Unspecified => return Err(Refused::field("role", "must be admin, writer or reader").into()),
+        };
+        let expires_at = (request.expires_at_ms > 0).then_some(Timestamp(request.expires_at_ms));
+        if expires_at.is_some_and(|at| at <= self.0.clock.now()) {
+            return Err(Refused::field("expires_at_ms", "must be in the future, or 0 for never").into());
+        }
+        let key = new_key_id();
+        let (secret, hash) = new_account_key(admin.writer().account(), &key);
+        let created = ApiKeyCreated { key: key.clone(), role, label: request.label.clone(), hash, expires_at };
+        let command = Command::CreateApiKey(created);
+        self.0.router.execute(admin.writer(), command, &correlation, None).await?;
+        let key = pb::ApiKey {
+            key_id: key.to_string(),
+            role: request.role,
+            label: request.label,
+            created_at_ms: self.0.clock.now().0,
+            expires_at_ms: request.expires_at_ms,
+        };
+        Ok(Response::new(pb::CreateApiKeyResponse { key: Some(key), secret }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.0, request)?;
+        let admin = caller.account_admin(&self.0.auth, &request.account_id)?;
+        let account = self.existing(admin.writer().account())?;
+        let keys = account.keys.iter().map(|(id, key)| view::api_key(id, key)).collect();
+        Ok(Response::new(pb::ListApiKeysResponse { keys }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let admin = caller.account_admin(&self.0.auth, &request.account_id)?;
+        let command = Command::RevokeApiKey { key: wire::id("key_id", &request.key_id)? };
+        self.0.router.execute(admin.writer(), command, &correlation, None).await?;
+        Ok(Response::new(pb::RevokeApiKeyResponse {}))
+    }
+
+    async fn put_playbook(
+        &self,
+        request: Request<pb::PutPlaybookRequest>,
+    ) -> Result<Response<pb::PutPlaybookResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let given = request.playbook.ok_or_else(|| Refused::field("playbook", "must be set"))?;
+        let playbook = wire::id("playbook.playbook_id", &given.playbook_id)?;
+        let on = Pattern::parse(&given.on).map_err(|rule| Refused::field("playbook.on", rule))?;
+        let job = JobKind::parse(&given.job_kind)
+            .ok_or_else(|| Refused::field("playbook.job_kind", "must be the kind of a job, such as call"))?;
+        let input = wire::object("playbook.input_json", &given.input_json)?;
+        let command = Command::PutPlaybook { playbook, rule: Playbook { on, job, input } };
+        self.0.router.execute(&writer, command, &correlation, None).await?;
+        Ok(Response::new(pb::PutPlaybookResponse {}))
+    }
+
+    async fn list_playbooks(
+        &self,
+        request: Request<pb::ListPlaybooksRequest>,
+    ) -> Result<Response<pb::ListPlaybooksResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.0, request)?;
+        let reader = caller.account_reader(&self.0.auth, &request.account_id)?;
+        let account = self.state(&reader)?;
+        let playbooks = account.playbooks.iter().map(|(id, playbook)| view::playbook(id, playbook)).collect();
+        Ok(Response::new(pb::ListPlaybooksResponse { playbooks }))
+    }
+
+    async fn delete_playbook(
+        &self,
+        request: Request<pb::DeletePlaybookRequest>,
+    ) -> Result<Response<pb::DeletePlaybookResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let command = Command::DeletePlaybook { playbook: wire::id("playbook_id", &request.playbook_id)? };
+        self.0.router.execute(&writer, command, &correlation, None).await?;
+        Ok(Response::new(pb::DeletePlaybookResponse {}))
+    }
+}
+
+fn new_key_id() -> KeyId {
+    let mut bytes = [0_u8; KEY_ID_BYTES];
+    rand::rng().fill_bytes(&mut bytes);
+    KeyId::parse(&format!("k{}", hex::encode(bytes))).expect("a letter and hex digits make an id")
+}

@@ -1,0 +1,19 @@
+//! The gRPC side: a file per service. Handlers say who asks, get a proof, translate once, and let the router do the thing.
+//!
+//! # Invariants
+//! - **R1 strict**: ids, patterns, JSON and page sizes are checked here; a refusal names the field and the rule.
+//! - **R2 bounded**: messages, streams per connection and subscriptions have limits.
+//! - **R3 cut, not stuck**: a subscriber that does not read is cut with a resumable code.
+
+mod account;
+mod admin;
+mod event;
+mod job;
+mod serve;
+mod subscribe;
+mod view;
+mod webhook;
+mod wire;
+
+pub(crate) use admin::Operations;
+pub(crate) use serve::serve;

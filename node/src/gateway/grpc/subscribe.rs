@@ -1,0 +1,169 @@
+//! Event streams: one pump per subscriber between its place on the feed and its connection.
+//!
+//! A subscriber that takes nothing for a while is cut with `read_too_slow`; it resumes from its last cursor. A stopping
+//! node ends all streams with `not_ready`.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use steward_actors::codec::public_event;
+use steward_actors::domain::ids::AccountId;
+use steward_actors::domain::pattern::Pattern;
+use steward_actors::feed::{Item, Subscription};
+use steward_actors::supervisor;
+use steward_cluster::ids::ShardId;
+use steward_proto::event::v1::subscribe_response::Item as WireItem;
+use steward_proto::event::v1::{Gap, SubscribeResponse};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::gateway::Gateway;
+use crate::gateway::error::{Code, Refused};
+use crate::metrics;
+
+/// Items between the pump and the connection.
+const QUEUE_MAX: usize = 16;
+/// How long a subscriber may take nothing while something waits.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Opens streams, as many as are allowed.
+pub(super) struct Subscriptions {
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// What a subscriber wants.
+pub(super) struct Wanted {
+    pub(super) account: AccountId,
+    pub(super) after: u64,
+    pub(super) patterns: Vec<Pattern>,
+    /// End the stream here.
+    pub(super) until: Option<u64>,
+}
+
+type Answers = BoxStream<'static, Result<SubscribeResponse, Status>>;
+
+impl Subscriptions {
+    pub(super) fn new(max: usize, stop: CancellationToken) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), stop }
+    }
+
+    /// Starts a stream.
+    pub(super) fn open(&self, gateway: &Gateway, wanted: Wanted) -> Result<Answers, Refused> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit =
+            permit.map_err(|_| Refused::new(Code::TooManyStreams, "the node has all the streams it may have"))?;
+        let (items, received) = mpsc::channel(QUEUE_MAX);
+        let verdict = Arc::new(OnceLock::new());
+        let pump = Pump {
+            subscription: gateway.router.feed().subscribe(&wanted.account, wanted.after, wanted.patterns),
+            shard: gateway.router.shard_of(&wanted.account),
+            account: wanted.account,
+            until: wanted.until,
+            seen: wanted.after,
+            items,
+            _open: Open::new(permit),
+        };
+        // Held until the verdict is there, so that the connection does not look for it too early.
+        let line = pump.items.clone();
+        let (stop, told) = (self.stop.clone(), Arc::clone(&verdict));
+        supervisor::spawn("subscription", async move {
+            let ended = tokio::select! {
+                ended = pump.run() => ended,
+                () = stop.cancelled() => Err(Refused::new(Code::NotReady, "the node is stopping")),
+            };
+            if let Err(refused) = ended {
+                told.set(refused).expect("a pump ends once");
+            }
+            drop(line);
+        });
+        Ok(answers(received, verdict))
+    }
+}
+
+/// What the pump sends, then why it ended if it was not the end.
+fn answers(items: mpsc::Receiver<SubscribeResponse>, verdict: Arc<OnceLock<Refused>>) -> Answers {
+    let sent = stream::unfold(items, |mut items| async move { items.recv().await.map(|item| (Ok(item), items)) });
+    let ended = stream::once(async move { verdict.get().map(|refused| Err(refused.status())) });
+    sent.chain(ended.filter_map(std::future::ready)).boxed()
+}
+
+struct Pump {
+    subscription: Subscription,
+    account: AccountId,
+    shard: ShardId,
+    until: Option<u64>,
+    /// The number everything up to which was sent or not wanted.
+    seen: u64,
+    items: mpsc::Sender<SubscribeResponse>,
+    _open: Open,
+}
+
+impl Pump {
+    /// Runs until the end that was asked for, the subscriber is gone, or it is too slow.
+    async fn run(mut self) -> Result<(), Refused> {
+        while self.until.is_none_or(|until| self.seen < until) {
+            let next = tokio::select! {
+                next = self.subscription.next() => next?,
+                () = self.items.closed() => return Ok(()),
+            };
+            if let Some(item) = self.wire(next) {
+                match tokio::time::timeout(STALL_MAX, self.items.send(SubscribeResponse { item: Some(item) })).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Ok(()), // The subscriber is gone.
+                    Err(_) => {
+                        metrics::subscriptions_cut().increment(1);
+                        let message = format!("nothing was read for {} s", STALL_MAX.as_secs());
+                        return Err(Refused::new(Code::ReadTooSlow, message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wire(&mut self, item: Item) -> Option<WireItem> {
+        match item {
+            Item::Event(entry) => {
+                if self.until.is_some_and(|until| entry.seq > until) {
+                    self.seen = entry.seq;
+                    return None; // It happened after the stream was asked for.
+                }
+                self.seen = entry.seq;
+                Some(WireItem::Event(public_event(&self.account, self.shard, &entry)))
+            }
+            Item::Gap { first_lost_seq, last_lost_seq } => {
+                self.seen = last_lost_seq;
+                Some(WireItem::Gap(Gap { first_lost_seq, last_lost_seq }))
+            }
+            Item::CaughtUp(seq) => {
+                let news = seq > self.seen;
+                self.seen = self.seen.max(seq);
+                news.then_some(WireItem::CaughtUpSeq(seq)) // An event told already where the feed is.
+            }
+        }
+    }
+}
+
+/// Counts a stream while it is open.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    gauge: ::metrics::Gauge,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        let gauge = metrics::subscriptions();
+        gauge.increment(1);
+        Self { _permit: permit, gauge }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.decrement(1);
+    }
+}

@@ -1,0 +1,133 @@
+//! Domain to wire: accounts, keys, sources, endpoints, playbooks and jobs as clients see them. Never a secret.
+
+use steward_actors::domain::account::{Account, ApiKey, Endpoint, Playbook, Role, Source};
+use steward_actors::domain::ids::{EndpointId, JobId, KeyId, PlaybookId, SourceId};
+use steward_actors::domain::job::{Job, JobState, Task, TaskState};
+use steward_actors::domain::task::TaskKind;
+use steward_cluster::clock::Timestamp;
+use steward_proto::account::v1 as accounts;
+use steward_proto::job::v1 as jobs;
+use steward_proto::webhook::v1 as webhooks;
+
+use crate::gateway::http::HOOKS_PATH;
+
+pub(super) fn account(account: &Account, quarantine_reason: Option<String>) -> accounts::Account {
+    accounts::Account {
+        account_id: account.id.to_string(),
+        display_name: account.display_name.clone(),
+        created_at_ms: account.created_at.unwrap_or_default().0,
+        last_seq: account.last_seq,
+        first_seq: account.first_seq,
+        quarantine_reason: quarantine_reason.unwrap_or_default(),
+    }
+}
+
+pub(super) fn api_key(id: &KeyId, key: &ApiKey) -> accounts::ApiKey {
+    accounts::ApiKey {
+        key_id: id.to_string(),
+        role: role(key.role).into(),
+        label: key.label.clone(),
+        created_at_ms: key.created_at.0,
+        expires_at_ms: or_zero(key.expires_at),
+    }
+}
+
+fn role(role: Role) -> accounts::Role {
+    match role {
+        Role::Admin => accounts::Role::Admin,
+        Role::Writer => accounts::Role::Writer,
+        Role::Reader => accounts::Role::Reader,
+    }
+}
+
+pub(super) fn playbook(id: &PlaybookId, playbook: &Playbook) -> accounts::Playbook {
+    accounts::Playbook {
+        playbook_id: id.to_string(),
+        on: playbook.on.as_str().to_owned(),
+        job_kind: playbook.job.as_str().to_owned(),
+        input_json: playbook.input.to_string(),
+    }
+}
+
+pub(super) fn source(id: &SourceId, source: &Source) -> webhooks::Source {
+    webhooks::Source {
+        source_id: id.to_string(),
+        scheme: source.scheme.clone(),
+        path: format!("{HOOKS_PATH}{}", source.token),
+        tolerance_s: source.tolerance_s,
+        created_at_ms: source.created_at.0,
+        public_url: source.public_url.clone(),
+    }
+}
+
+pub(super) fn endpoint(id: &EndpointId, endpoint: &Endpoint) -> webhooks::Endpoint {
+    let state = match endpoint.disabled {
+        Some(_) => webhooks::EndpointState::Disabled,
+        None => webhooks::EndpointState::Active,
+    };
+    webhooks::Endpoint {
+        endpoint_id: id.to_string(),
+        url: endpoint.url.clone(),
+        patterns: endpoint.patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        state: state.into(),
+        disabled_reason: endpoint.disabled.clone().unwrap_or_default(),
+        cursor: endpoint.cursor,
+        failed_attempts: endpoint.failed_attempts,
+        next_attempt_at_ms: or_zero(endpoint.retry_at),
+    }
+}
+
+pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {
+    let state = match job.state {
+        JobState::Running => jobs::JobState::Running,
+        JobState::Succeeded => jobs::JobState::Succeeded,
+        JobState::Failed => jobs::JobState::Failed,
+        JobState::Cancelled => jobs::JobState::Cancelled,
+    };
+    let (error_code, error_message) = failure(job.failure.as_ref());
+    jobs::Job {
+        job_id: id.to_string(),
+        kind: job.kind.as_str().to_owned(),
+        state: state.into(),
+        input_json: job.input.to_string(),
+        tasks: job.tasks.iter().map(|(kind, found)| task(*kind, found)).collect(),
+        created_at_ms: job.created_at.0,
+        ended_at_ms: or_zero(job.ended_at),
+        cause_seq: job.cause_seq,
+        error_code,
+        error_message,
+    }
+}
+
+fn task(kind: TaskKind, task: &Task) -> jobs::Task {
+    let state = match task.state {
+        TaskState::Blocked => jobs::TaskState::Blocked,
+        TaskState::Ready => jobs::TaskState::Ready,
+        TaskState::Running => jobs::TaskState::Running,
+        TaskState::BackingOff => jobs::TaskState::BackingOff,
+        TaskState::Succeeded => jobs::TaskState::Succeeded,
+        TaskState::Failed => jobs::TaskState::Failed,
+    };
+    let (error_code, error_message) = failure(task.failure.as_ref());
+    let permille = u16::try_from(task.permille.min(1000)).expect("at most 1000");
+    jobs::Task {
+        kind: kind.as_str().to_owned(),
+        state: state.into(),
+        attempt: task.attempt,
+        progress: f32::from(permille) / 1000.0,
+        note: task.note.clone(),
+        result_json: task.result.as_ref().map(ToString::to_string).unwrap_or_default(),
+        error_code,
+        error_message,
+        retry_at_ms: or_zero(task.retry_at),
+        has_checkpoint: task.checkpoint.is_some(),
+    }
+}
+
+fn failure(failure: Option<&steward_actors::domain::job::Failure>) -> (String, String) {
+    failure.map(|failure| (failure.code.clone(), failure.message.clone())).unwrap_or_default()
+}
+
+fn or_zero(at: Option<Timestamp>) -> u64 {
+    at.unwrap_or_default().0
+}

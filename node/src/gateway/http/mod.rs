@@ -1,0 +1,23 @@
+//! The HTTP side: webhooks from platforms, health, metrics, blobs and a page of events for curl.
+//!
+//! Served straight by hyper: the webhook path has no layer that it does not need.
+//!
+//! # Invariants
+//! - **H1 raw**: a signature is checked over the body bytes as they came; the same bytes go into the event.
+//! - **H2 durable**: a webhook is answered with 200 when its event is durable, or was before.
+//! - **H3 no drop**: a webhook that cannot be taken now is answered with 429 or 503 and `Retry-After`.
+//! - **H4 slow peers**: heads, bodies and idle connections have time limits; connections a cap.
+
+mod blob;
+mod body;
+mod events;
+mod health;
+mod reply;
+mod route;
+mod serve;
+mod source;
+mod webhook;
+
+pub(crate) use serve::{HttpState, serve};
+pub(crate) use source::{KnownSources, VerifiedSource};
+pub(crate) use webhook::{HookMetrics, PATH as HOOKS_PATH};

@@ -1,0 +1,112 @@
+//! Accepts connections and serves them until the node stops.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use steward_actors::supervisor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::route::handle;
+use super::source::KnownSources;
+use super::webhook::HookMetrics;
+use crate::gateway::Gateway;
+use crate::metrics;
+
+/// How long a client may take for the head of a request, and be idle between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of a request.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long accepting rests when the process has no descriptors left.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What the HTTP handlers work with.
+pub(crate) struct HttpState {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) sources: Arc<KnownSources>,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) hooks: HookMetrics,
+    pub(crate) body_bytes_max: usize,
+}
+
+/// Serves until `stop`, then lets requests in hand finish.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    state: Arc<HttpState>,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, Arc::clone(&state), permit, stop.clone());
+                supervisor::spawn("http_connection", connection);
+            }
+            Err(error) => rest_after(error).await,
+        }
+    }
+    drop(listener); // New connections are refused while those in hand finish.
+    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+    drop(permits.acquire_many(all).await);
+}
+
+async fn rest_after(error: io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_REST).await;
+}
+
+async fn connection(stream: TcpStream, state: Arc<HttpState>, permit: OwnedSemaphorePermit, stop: CancellationToken) {
+    let _open = Open::new(permit);
+    stream.set_nodelay(true).ok(); // A connection that is gone already ends below.
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Peers that break off or send no HTTP are their own affair.
+        let cause: &dyn std::error::Error = &error;
+        tracing::debug!(error = cause, "a connection ended early");
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open {
+    _permit: OwnedSemaphorePermit,
+    gauge: ::metrics::Gauge,
+}
+
+impl Open {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        let gauge = metrics::http_connections();
+        gauge.increment(1);
+        Self { _permit: permit, gauge }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.decrement(1);
+    }
+}

@@ -1,0 +1,127 @@
+//! Sources in use, by token, with their secrets unsealed, so that a webhook does not read its account's state.
+//!
+//! Told by the shards when a source is deleted; a look-up that raced with a deletion is not remembered.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use steward_actors::domain::account::{Event, Mark};
+use steward_actors::domain::ids::{AccountId, SourceId};
+use steward_actors::domain::webhook::{self, Scheme};
+use steward_actors::seal::Sealer;
+use steward_actors::shard::Observer;
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+use zeroize::Zeroizing;
+
+use crate::gateway::error::{Code, Refused};
+use crate::router::Router;
+
+/// Sources remembered at a time.
+const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+/// The longest token looked up.
+const TOKEN_LEN_MAX: usize = 128;
+
+/// A source as the webhook path needs it.
+pub(crate) struct KnownSource {
+    pub(super) account: AccountId,
+    pub(super) source: SourceId,
+    pub(super) actor: String,
+    pub(super) scheme: &'static Scheme,
+    pub(super) secrets: Vec<Zeroizing<Vec<u8>>>,
+    pub(super) tolerance: Option<Duration>,
+    pub(super) public_url: String,
+}
+
+/// A source whose signature held for the request in hand. Made by the webhook handler only, after it checked.
+pub(crate) struct VerifiedSource(pub(super) Arc<KnownSource>);
+
+impl VerifiedSource {
+    pub(crate) fn account(&self) -> &AccountId {
+        &self.0.account
+    }
+
+    /// The source's name in events.
+    pub(crate) fn actor(&self) -> &str {
+        &self.0.actor
+    }
+}
+
+/// Sources by token.
+pub(crate) struct KnownSources(Mutex<Inner>);
+
+struct Inner {
+    sources: LruCache<Box<str>, Arc<KnownSource>>,
+    deletions: u64,
+}
+
+impl KnownSources {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner { sources: LruCache::new(SOURCES_MAX), deletions: 0 }))
+    }
+
+    /// The source of a token.
+    pub(super) fn find(&self, token: &str, router: &Router, sealer: &Sealer) -> Result<Arc<KnownSource>, Refused> {
+        let deletions = {
+            let mut inner = self.0.lock();
+            if let Some(known) = inner.sources.get(token) {
+                return Ok(Arc::clone(known));
+            }
+            inner.deletions
+        };
+        let known = Arc::new(look_up(token, router, sealer)?);
+        let mut inner = self.0.lock();
+        if inner.deletions == deletions {
+            inner.sources.put(token.into(), Arc::clone(&known));
+        }
+        Ok(known)
+    }
+}
+
+/// Reads the source from its account, which the token names.
+fn look_up(token: &str, router: &Router, sealer: &Sealer) -> Result<KnownSource, Refused> {
+    let unknown = || Refused::new(Code::NotFound, "no source has this token");
+    let well_formed = token.len() <= TOKEN_LEN_MAX;
+    let (account, _) = token.split_once('.').filter(|_| well_formed).ok_or_else(unknown)?;
+    let account = AccountId::parse(account).map_err(|_| unknown())?;
+    let (source, kept) = router.reads().source_by_token(&account, token)?.ok_or_else(unknown)?;
+    let state = router.account(&account)?.ok_or_else(unknown)?;
+    let fault = |message: &'static str| {
+        tracing::error!(%account, %source, "{message}");
+        Refused::new(Code::Internal, "the source cannot be used; the node's log says more")
+    };
+    let scheme =
+        webhook::find(&kept.scheme).ok_or_else(|| fault("the source's scheme is not known to this version"))?;
+    let open = |sealed: &Vec<u8>| sealer.open(&state.wrapped_key, sealed);
+    let secrets: Result<Vec<_>, _> = kept.sealed_secrets.iter().map(open).collect();
+    let secrets = secrets.map_err(|_| fault("the source's secrets cannot be unsealed with this node key"))?;
+    let tolerance = (kept.tolerance_s > 0).then(|| Duration::from_secs(u64::from(kept.tolerance_s)));
+    let actor = format!("source:{source}");
+    Ok(KnownSource { account, source, actor, scheme, secrets, tolerance, public_url: kept.public_url })
+}
+
+impl Observer for KnownSources {
+    fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        let Event::SourceDeleted { source } = event else { return };
+        let mut inner = self.0.lock();
+        inner.deletions += 1;
+        let deleted = |known: &KnownSource| known.account == *account && known.source == *source;
+        let dead: Vec<Box<str>> =
+            inner.sources.iter().filter(|(_, known)| deleted(known)).map(|(token, _)| token.clone()).collect();
+        for token in dead {
+            inner.sources.pop(&token);
+        }
+    }
+
+    fn marked(&self, _account: &AccountId, _mark: &Mark) {}
+
+    /// Another node led the shard until now: what it deleted is not known here.
+    fn led(&self, _shard: ShardId) {
+        let mut inner = self.0.lock();
+        inner.deletions += 1;
+        inner.sources.clear();
+    }
+}

@@ -1,0 +1,59 @@
+//! ① Protocols in, commands out: gRPC for programs, HTTP for platforms, probes and people with curl.
+//!
+//! The composition root starts [`grpc::serve`] and [`http::serve`]; both share [`Gateway`].
+//!
+//! # Invariants
+//! - **G1 durable**: a success is answered after what it is based on is durable.
+//! - **G2 explained**: every refusal carries a code, a text for people and the correlation id; one table maps codes to both
+//!   protocols.
+//! - **G3 proof**: nothing touches an account without an [`auth`] proof for that account; a foreign account and an absent
+//!   one are answered alike.
+//! - **G4 bounded**: connections, bodies, messages, pages, streams and waits have named limits.
+//! - **G5 absence**: no rule about accounts lives here, and no payload or secret is ever logged.
+
+pub(crate) mod auth;
+mod blob;
+pub(crate) mod correlation;
+pub(crate) mod error;
+pub(crate) mod grpc;
+pub(crate) mod http;
+mod page;
+mod serving;
+pub(crate) mod time;
+
+pub(crate) use serving::Serving;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use steward_actors::blob::BlobStore;
+use steward_actors::seal::Sealer;
+use steward_cluster::clock::Clock;
+
+use crate::router::Router;
+
+/// What every handler works with.
+pub(crate) struct Gateway {
+    pub(crate) router: Router,
+    pub(crate) auth: auth::Authenticator,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) blobs: BlobStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) readiness: Readiness,
+}
+
+/// Whether the node wants traffic.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// The node wants traffic from now on, or no longer.
+    pub(crate) fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::SeqCst);
+    }
+
+    /// Whether it does.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

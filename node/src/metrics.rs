@@ -1,0 +1,65 @@
+//! The metrics of the gateway, each behind a named function. Labels are small closed sets, never an account.
+
+use metrics::{Counter, Gauge, Histogram};
+use steward_cluster::clock::Timestamp;
+
+use crate::gateway::error::Code;
+
+/// Webhooks that became an event.
+pub(crate) fn webhooks_accepted() -> Counter {
+    metrics::counter!("steward_webhooks_accepted_total")
+}
+
+/// Webhooks that had come before.
+pub(crate) fn webhooks_repeated() -> Counter {
+    metrics::counter!("steward_webhooks_repeated_total")
+}
+
+/// Challenges of platforms that were answered.
+pub(crate) fn webhook_handshakes() -> Counter {
+    metrics::counter!("steward_webhook_handshakes_total")
+}
+
+/// Webhooks that were refused, by reason.
+pub(crate) fn webhooks_refused(reason: Code) -> Counter {
+    metrics::counter!("steward_webhooks_refused_total", "reason" => reason.word())
+}
+
+/// From the first byte of a webhook's body to its durable answer.
+pub(crate) fn webhook_seconds() -> Histogram {
+    metrics::histogram!("steward_webhook_duration_seconds")
+}
+
+/// Open HTTP connections.
+pub(crate) fn http_connections() -> Gauge {
+    metrics::gauge!("steward_http_connections")
+}
+
+/// Open event streams.
+pub(crate) fn subscriptions() -> Gauge {
+    metrics::gauge!("steward_subscriptions")
+}
+
+/// Event streams that were cut because their reader was too slow.
+pub(crate) fn subscriptions_cut() -> Counter {
+    metrics::counter!("steward_subscriptions_cut_total")
+}
+
+/// When this process started, as Prometheus wants it.
+pub(crate) fn start_time_seconds(started_at: Timestamp) {
+    let seconds = u32::try_from(started_at.0 / 1000).unwrap_or(u32::MAX);
+    metrics::gauge!("process_start_time_seconds").set(f64::from(seconds));
+}
+
+/// What each family means, for people.
+pub(crate) fn describe() {
+    metrics::describe_counter!("steward_webhooks_accepted_total", "Webhooks that became an event.");
+    metrics::describe_counter!("steward_webhooks_repeated_total", "Webhooks that had come before.");
+    metrics::describe_counter!("steward_webhook_handshakes_total", "Challenges of platforms that were answered.");
+    metrics::describe_counter!("steward_webhooks_refused_total", "Webhooks that were refused, by reason.");
+    metrics::describe_histogram!("steward_webhook_duration_seconds", "From a webhook's body to its durable answer.");
+    metrics::describe_gauge!("steward_http_connections", "Open HTTP connections.");
+    metrics::describe_gauge!("process_start_time_seconds", "When this process started, since the Unix epoch.");
+    metrics::describe_gauge!("steward_subscriptions", "Open event streams.");
+    metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");
+}

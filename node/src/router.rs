@@ -1,0 +1,101 @@
+//! ② Account → shard → leader. On one node the leader is always here; a cluster adds the hop to a peer in this file.
+//!
+//! The gateway's handlers call it with a proof; they never meet the shards themselves.
+
+use steward_actors::domain::account::{Account, Answer, Asked, Command, Idempotency};
+use steward_actors::domain::ids::AccountId;
+use steward_actors::feed::Feed;
+use steward_actors::shard::{ReadError, Reads, ShardRow, Shards};
+use steward_cluster::ids::ShardId;
+
+use crate::gateway::auth::{AccountWriter, Operator};
+use crate::gateway::correlation::CorrelationId;
+use crate::gateway::error::Refused;
+use crate::gateway::http::VerifiedSource;
+
+/// Brings commands and reads to whoever leads the account's shard.
+#[derive(Clone)]
+pub(crate) struct Router {
+    shards: Shards,
+}
+
+impl Router {
+    pub(crate) fn new(shards: Shards) -> Self {
+        Self { shards }
+    }
+
+    /// Does what a client asks, once it is durable.
+    pub(crate) async fn execute(
+        &self,
+        writer: &AccountWriter,
+        command: Command,
+        correlation: &CorrelationId,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, Refused> {
+        let asked = Asked {
+            command,
+            actor: writer.actor().to_owned(),
+            correlation_id: correlation.0.clone(),
+            causation_seq: 0,
+            idempotency,
+        };
+        Ok(self.shards.execute(writer.account(), asked).await?)
+    }
+
+    /// Records a webhook, once it is durable. The source's signature is the proof.
+    pub(crate) async fn accept(
+        &self,
+        source: &VerifiedSource,
+        command: Command,
+        correlation: &CorrelationId,
+    ) -> Result<Answer, Refused> {
+        let asked = Asked {
+            command,
+            actor: source.actor().to_owned(),
+            correlation_id: correlation.0.clone(),
+            causation_seq: 0,
+            idempotency: None,
+        };
+        Ok(self.shards.execute(source.account(), asked).await?)
+    }
+
+    /// Takes an account out of quarantine; false when it was not in it.
+    pub(crate) fn resume(&self, _operator: &Operator, account: &AccountId) -> bool {
+        self.shards.resume(account)
+    }
+
+    /// Why the account is not served, when it is in quarantine.
+    pub(crate) fn quarantine_reason(&self, account: &AccountId) -> Option<String> {
+        self.shards.quarantine_reason(account)
+    }
+
+    /// How each shard stands.
+    pub(crate) fn shards(&self) -> Vec<ShardRow> {
+        self.shards.status()
+    }
+
+    /// Account actors alive.
+    pub(crate) fn live_accounts(&self) -> usize {
+        self.shards.live_accounts()
+    }
+
+    /// The shard of an account.
+    pub(crate) fn shard_of(&self, account: &AccountId) -> ShardId {
+        self.shards.shard_of(account)
+    }
+
+    /// The account; none when nothing ever happened to it.
+    pub(crate) fn account(&self, account: &AccountId) -> Result<Option<Account>, ReadError> {
+        self.shards.reads().account(account)
+    }
+
+    /// What is applied.
+    pub(crate) fn reads(&self) -> Reads {
+        self.shards.reads()
+    }
+
+    /// The feeds.
+    pub(crate) fn feed(&self) -> Feed {
+        self.shards.feed()
+    }
+}

@@ -1,0 +1,41 @@
+//! Peers that are slow, large or many.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::harness::Node;
+
+#[test]
+fn a_head_that_is_too_large_is_refused_and_the_node_goes_on() {
+    let node = Node::start(&[]);
+    let mut stream = TcpStream::connect(&node.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let line = format!("x-filler: {}\r\n", "x".repeat(8_000));
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").unwrap();
+    for _ in 0..130 {
+        if stream.write_all(line.as_bytes()).is_err() {
+            break; // It was refused already.
+        }
+    }
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).ok(); // What was unread may end the connection with a reset.
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(node.get("/livez").status, 200);
+}
+
+#[test]
+fn connections_beyond_the_cap_wait_for_a_place() {
+    let node = Node::start(&["http.connections_max=2"]);
+    let idle = [TcpStream::connect(&node.http).unwrap(), TcpStream::connect(&node.http).unwrap()];
+    let mut waiting = TcpStream::connect(&node.http).unwrap();
+    waiting.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0; 64]).is_err(), "it is answered before there is a place");
+    drop(idle);
+    waiting.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
