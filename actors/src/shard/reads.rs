@@ -10,9 +10,9 @@ use steward_cluster::store::{Direction, StateStore, StoreError};
 
 use super::rows::{Family, Place, account_of, family_after, family_behind, family_range};
 use super::shard_of;
-use super::wake::{first_seq, newest, wake};
+use super::wake::{first_seq, newest, time_of, wake};
 use crate::blob::BlobHash;
-use crate::codec::{decode_feed_row, time_of_feed_row};
+use crate::codec::decode_feed_row;
 use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Source};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
@@ -147,8 +147,7 @@ impl Reads {
         while low < high {
             let middle = low + (high - low) / 2;
             // A row trimmed meanwhile is older than all that are left.
-            let row = self.store.get(&place.seq_key(Family::Feed, middle))?;
-            let time = row.map(time_of_feed_row).transpose().map_err(|error| place.damaged(Family::Feed, error))?;
+            let time = time_of(&*self.store, place, middle)?;
             if time.is_some_and(|time| time >= since) { high = middle } else { low = middle + 1 }
         }
         Ok(low)

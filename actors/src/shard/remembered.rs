@@ -14,7 +14,7 @@ use super::projection::Projection;
 use super::rows::{Family, REMEMBERED_FOR, Remembered, family_behind, family_range};
 
 /// Rows looked at in one step of the sweep, and forgotten in one write.
-const STEP_ROWS_MAX: usize = 256;
+pub(crate) const STEP_ROWS_MAX: usize = 256;
 
 /// Rows that wait to be forgotten, and where the sweep stands.
 #[derive(Default)]
@@ -29,26 +29,27 @@ pub(crate) struct Place {
 }
 
 impl Forgetting {
-    /// Looks at the next rows of a family; false at its end. Does nothing while the last ones wait to be forgotten.
+    /// Looks at the next rows of a family and says how many there were: fewer than [`STEP_ROWS_MAX`] at its end. Does
+    /// nothing while the last ones wait to be forgotten.
     pub(crate) fn look(
         &self,
         store: &dyn StateStore,
         (shard, family): (ShardId, Family),
         place: &mut Place,
         now: Timestamp,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<usize, ReadError> {
         let mut old = self.old.lock();
         if old.len() >= STEP_ROWS_MAX {
-            return Ok(true);
+            return Ok(STEP_ROWS_MAX);
         }
         let range =
             place.after.as_ref().map_or_else(|| family_range(shard, family), |key| family_behind(shard, family, key));
         let rows = store.scan(&range, Direction::Forward, STEP_ROWS_MAX)?;
-        let more = rows.len() == STEP_ROWS_MAX;
+        let looked = rows.len();
         place.after = rows.last().map(|(key, _)| key.to_vec());
         let is_old = |value: &[u8]| Remembered::decode(value).is_some_and(|row| now.since(row.at) >= REMEMBERED_FOR);
         old.extend(rows.into_iter().filter(|(_, value)| is_old(value)).map(|(key, _)| key.to_vec()));
-        Ok(more)
+        Ok(looked)
     }
 
     /// Drops what was found. Looks again, since a row may have been written anew meanwhile.

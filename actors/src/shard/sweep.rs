@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
 use steward_cluster::store::Direction;
 
 use super::node::Node;
-use super::remembered;
+use super::remembered::{self, STEP_ROWS_MAX};
 use super::rows::{Family, Place, account_of, family_after, family_range};
-use super::wake::{first_seq, newest};
+use super::wake::{first_seq, newest, time_of};
 use super::{ExecuteError, ReadError};
 use crate::domain::account::{Asked, Command};
 use crate::domain::ids::AccountId;
 
 /// Accounts looked at in one step.
 const ACCOUNTS_MAX: usize = 64;
-/// Steps taken at a time.
+/// Steps taken at a time. The first one that finds anything is the last, so that the walk never takes a core for itself.
 const STEPS_MAX: usize = 16;
 /// Events one command forgets, so that the batch that deletes them stays small.
 const TRIM_EVENTS_MAX: u64 = 1_000;
@@ -47,15 +48,15 @@ impl Sweep {
     /// Goes on for a bounded time.
     pub(crate) async fn go_on(&mut self, node: &Node) -> Result<(), ReadError> {
         for _ in 0..STEPS_MAX {
-            if node.clock.monotonic() < self.rests_until {
+            if node.clock.monotonic() < self.rests_until || self.step(node).await? > 0 {
                 return Ok(());
             }
-            self.step(node).await?;
         }
         Ok(())
     }
 
-    async fn step(&mut self, node: &Node) -> Result<(), ReadError> {
+    /// Says how many rows it looked at.
+    async fn step(&mut self, node: &Node) -> Result<usize, ReadError> {
         let shard = ShardId(self.shard);
         let now = node.clock.now();
         match &mut self.stage {
@@ -74,20 +75,27 @@ impl Sweep {
                 if done {
                     self.stage = Stage::Deliveries(remembered::Place::default());
                 }
+                Ok(rows.len())
             }
-            Stage::Feeds { .. } => self.next_shard(node),
+            Stage::Feeds { .. } => {
+                self.next_shard(node);
+                Ok(0)
+            }
             Stage::Deliveries(place) => {
-                if !node.remembered.look(&*node.store, (shard, Family::Delivery), place, now)? {
+                let looked = node.remembered.look(&*node.store, (shard, Family::Delivery), place, now)?;
+                if looked < STEP_ROWS_MAX {
                     self.stage = Stage::Answers(remembered::Place::default());
                 }
+                Ok(looked)
             }
             Stage::Answers(place) => {
-                if !node.remembered.look(&*node.store, (shard, Family::Answer), place, now)? {
+                let looked = node.remembered.look(&*node.store, (shard, Family::Answer), place, now)?;
+                if looked < STEP_ROWS_MAX {
                     self.next_shard(node);
                 }
+                Ok(looked)
             }
         }
-        Ok(())
     }
 
     fn next_shard(&mut self, node: &Node) {
@@ -133,8 +141,11 @@ fn floor_wanted(node: &Node, place: Place<'_>) -> Result<Option<u64>, ReadError>
     let Some((last, _)) = newest(&*node.store, place)? else { return Ok(None) };
     let by_count = (last + 1).saturating_sub(retention.events_max);
     let age_ms = u64::try_from(retention.age_max.as_millis()).unwrap_or(u64::MAX);
-    let oldest = steward_cluster::clock::Timestamp(node.clock.now().0.saturating_sub(age_ms));
-    let by_age = node.reads().seek_time(place.account, oldest)?;
+    let oldest = Timestamp(node.clock.now().0.saturating_sub(age_ms));
+    let by_age = match time_of(&*node.store, place, floor)? {
+        Some(time) if time < oldest => node.reads().seek_time(place.account, oldest)?,
+        Some(_) | None => floor, // Most feeds: nothing is too old.
+    };
     let wanted = by_count.max(by_age).min(last).min(floor + TRIM_EVENTS_MAX);
     Ok((wanted > floor).then_some(wanted))
 }

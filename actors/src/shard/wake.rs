@@ -51,6 +51,12 @@ pub(crate) fn newest(store: &dyn StateStore, place: Place<'_>) -> Result<Option<
     rows.into_iter().next().map(row).transpose()
 }
 
+/// When an event happened; none when it is not kept.
+pub(crate) fn time_of(store: &dyn StateStore, place: Place<'_>, seq: u64) -> Result<Option<Timestamp>, ReadError> {
+    let row = store.get(&place.seq_key(Family::Feed, seq))?;
+    row.map(time_of_feed_row).transpose().map_err(|error| place.damaged(Family::Feed, error))
+}
+
 fn open_jobs(store: &dyn StateStore, place: Place<'_>) -> Result<Vec<(JobId, Job)>, ReadError> {
     let rows = store.scan(&place.all(Family::OpenJob), Direction::Forward, OPEN_JOBS_MAX)?;
     let open = |(key, _): (Bytes, Bytes)| {
