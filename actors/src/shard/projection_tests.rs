@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::LogIndex;
-use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine, StateStore, open};
+use steward_cluster::store::{Engine, StateStore, open};
 
 use super::projection::Projection;
 use super::rows::Place;
@@ -183,7 +183,7 @@ proptest! {
     #[test]
     fn rows_hold_what_a_fold_holds(ops in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0..4_u8), 1..120)) {
         let folder = tempfile::tempdir().unwrap();
-        let store = open(Engine::Memory, folder.path(), CACHE_BYTES_DEFAULT).unwrap();
+        let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
         let name = AccountId::parse("acme").unwrap();
         let shard = shard_of(&name, SHARDS);
         let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), events: vec![] };

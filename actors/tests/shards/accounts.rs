@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::{Setup, account, asked, create, create_source, founded, keyed, webhook, zoom};
+use crate::harness::{CACHE_BYTES, Setup, account, asked, create, create_source, founded, keyed, webhook, zoom};
 use steward_actors::domain::account::{Command, Rejection};
 use steward_actors::shard::{ExecuteError, Shards, open};
 use steward_actors::supervisor::spawn;
 use steward_cluster::log::LogConfig;
-use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine};
+use steward_cluster::store::Engine;
 
 const ACCOUNTS: usize = 200;
 const WEBHOOKS: usize = 10;
@@ -83,7 +83,7 @@ async fn a_retry_gets_the_first_answer() {
 async fn answers_leave_when_what_they_rest_on_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let slow = LogConfig { sync_delay: Duration::from_millis(100), ..LogConfig::default() };
-    let opened = open(folder.path(), Engine::Fjall, CACHE_BYTES_DEFAULT, slow).unwrap();
+    let opened = open(folder.path(), Engine::Fjall, CACHE_BYTES, slow).unwrap();
     let shards = Setup::default().start_over(opened).await;
     let acme = founded(&shards, "acme").await;
     let newest = || shards.reads().bounds(&acme).unwrap().1;

@@ -14,7 +14,10 @@ use steward_actors::shard::{Observer, Opened, Shards, ShardsConfig, open};
 use steward_cluster::clock::{Clock, SystemClock, Timestamp};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
-use steward_cluster::store::{CACHE_BYTES_DEFAULT, Engine, StateStore};
+use steward_cluster::store::{Engine, StateStore};
+
+/// Cache of the store under test.
+pub(crate) const CACHE_BYTES: u64 = 8 << 20;
 
 /// What a test may vary.
 pub(crate) struct Setup {
@@ -75,7 +78,7 @@ impl Started {
 
 /// The log and store in the folder.
 pub(crate) fn opened(folder: &Path) -> Opened {
-    open(folder, Engine::Fjall, CACHE_BYTES_DEFAULT, LogConfig::default()).unwrap()
+    open(folder, Engine::Fjall, CACHE_BYTES, LogConfig::default()).unwrap()
 }
 
 pub(crate) fn account(name: &str) -> AccountId {

@@ -6,14 +6,14 @@ use std::thread;
 
 use bytes::Bytes;
 
-use super::{CACHE_BYTES_DEFAULT, Direction, Engine, KeyRange, StateStore, StoreError, WriteBatch, open, shard_prefix};
+use super::{Direction, Engine, KeyRange, StateStore, StoreError, WriteBatch, open, shard_prefix};
 use crate::ids::{LogIndex, ShardId};
 
 const ENGINES: [Engine; 3] = [Engine::Fjall, Engine::Sled, Engine::Memory];
 const DURABLE: [Engine; 2] = [Engine::Fjall, Engine::Sled];
 
 pub(super) fn open_in(engine: Engine, dir: &Path) -> Arc<dyn StateStore> {
-    open(engine, dir, CACHE_BYTES_DEFAULT).expect("opens")
+    open(engine, dir, 8 << 20).expect("opens")
 }
 
 pub(super) fn key(shard: u16, rest: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::conformance_tests::{open_in, put};
 use super::snapshot::{self, SnapshotError};
-use super::{CACHE_BYTES_DEFAULT, Engine, Opened, StateStore, StoreError, mark_damaged, open, open_or_rebuild};
+use super::{Engine, Opened, StateStore, StoreError, mark_damaged, open, open_or_rebuild};
 use crate::ids::{LogIndex, ShardId, Term};
 
 const SHARD: ShardId = ShardId(1);
@@ -109,7 +109,7 @@ fn survive_harm(engine: Engine) -> (usize, usize) {
             let dir = work.path().join(format!("{}-{number}", name.display()).replace('/', "-"));
             copy(origin.path(), &dir);
             fs::write(dir.join(name), harmed).expect("writes");
-            match open(engine, &dir, CACHE_BYTES_DEFAULT).and_then(|store| read(&*store)) {
+            match open(engine, &dir, 8 << 20).and_then(|store| read(&*store)) {
                 Ok((index, found)) => {
                     assert_eq!(truth.get(&index), Some(&found), "harm {number} to {} showed", name.display());
                     served += 1;
@@ -148,7 +148,7 @@ fn with_snapshot(engine: Engine, dir: &Path) -> (PathBuf, State) {
 }
 
 fn reopen(engine: Engine, dir: &Path, snapshots: &Path) -> Opened {
-    open_or_rebuild(engine, dir, snapshots, CACHE_BYTES_DEFAULT, &|_, _| false).expect("opens")
+    open_or_rebuild(engine, dir, snapshots, 8 << 20, &|_, _| false).expect("opens")
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_log_that_continues_spares_the_load() {
     let snapshots = dir.path();
     let open = |continues: bool| {
         let log = move |shard: ShardId, index: LogIndex| continues && (shard, index) == (SHARD, LogIndex(0));
-        open_or_rebuild(Engine::Memory, dir.path(), snapshots, CACHE_BYTES_DEFAULT, &log).expect("opens").loaded
+        open_or_rebuild(Engine::Memory, dir.path(), snapshots, 8 << 20, &log).expect("opens").loaded
     };
     assert_eq!(open(true), []);
     assert_eq!(open(false), [file]);

@@ -31,7 +31,7 @@ pub mod snapshot;
 pub use batch::WriteBatch;
 pub use error::StoreError;
 pub use keys::{FAMILY_MAX, KEY_BYTES_MAX, KeyRange, VALUE_BYTES_MAX, shard_of, shard_prefix};
-pub use opening::{CACHE_BYTES_DEFAULT, Engine, Opened, mark_damaged, open, open_or_rebuild};
+pub use opening::{Engine, Opened, mark_damaged, open, open_or_rebuild};
 
 use bytes::Bytes;
 

@@ -16,8 +16,6 @@ use super::snapshot::{self, SnapshotError, SnapshotFile};
 use super::{StateStore, metrics};
 use crate::ids::{LogIndex, ShardId};
 
-/// How much of the state an engine keeps in memory unless told otherwise.
-pub const CACHE_BYTES_DEFAULT: u64 = 32 * 1024 * 1024;
 /// Left beside the engine's folder when it failed at run time; holds the reason.
 const DAMAGED_FILE: &str = "DAMAGED";
 
