@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     let body = config.http.body_bytes_max;
     need((1..=BODY_BYTES_MAX).contains(&body), "http.body_bytes_max", "must be 1 to 1048576");
     need(config.http.connections_max > 0, "http.connections_max", "must be at least 1");
+    need(config.grpc.connections_max > 0, "grpc.connections_max", "must be at least 1");
     need(config.grpc.subscriptions_max > 0, "grpc.subscriptions_max", "must be at least 1");
     need(!config.node.data_dir.as_os_str().is_empty(), "node.data_dir", "must not be empty");
     need((1..=3600).contains(&config.node.shutdown_s_max), "node.shutdown_s_max", "must be 1 to 3600");

@@ -43,6 +43,7 @@ pub(crate) struct Http {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Grpc {
     pub(crate) listen: SocketAddr,
+    pub(crate) connections_max: usize,
     pub(crate) subscriptions_max: usize,
 }
 
@@ -188,7 +189,7 @@ impl Default for Http {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { listen: loopback(7421), subscriptions_max: 4_096 }
+        Self { listen: loopback(7421), connections_max: 4_096, subscriptions_max: 4_096 }
     }
 }
 

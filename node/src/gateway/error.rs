@@ -230,8 +230,11 @@ impl From<ExecuteError> for Refused {
         match error {
             ExecuteError::Rejected(rejection) => rejection.into(),
             ExecuteError::Overloaded { what, retry_after } => {
-                let code = if what == "account" { Code::AccountBusy } else { Code::Overloaded };
-                Self::new(code, message).after(retry_after).fact("what", what)
+                let (code, who) = match what {
+                    "account" => (Code::AccountBusy, "the account"),
+                    _ => (Code::Overloaded, "the node"),
+                };
+                Self::new(code, format!("{who} has too much in hand")).after(retry_after).fact("what", what)
             }
             ExecuteError::NotLed { .. } => Self::new(Code::NotLed, message),
             // The reason is the text of a panic: for the operator, not for the client.

@@ -39,7 +39,7 @@ impl Serving {
         let stop = CancellationToken::new();
         let upkeep = supervisor::spawn("metrics_upkeep", keep(state.metrics.clone()));
         let gateway = Arc::clone(&state.gateway);
-        let api = grpc::serve(grpc, gateway, operations, config.grpc.subscriptions_max, stop.clone());
+        let api = grpc::serve(grpc, gateway, operations, config.grpc.clone(), stop.clone());
         let hooks = http::serve(http, Arc::new(state), config.http.connections_max, stop.clone());
         Self { http: supervisor::spawn("http", hooks), grpc: supervisor::spawn("grpc", api), upkeep, stop }
     }

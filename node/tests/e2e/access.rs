@@ -64,16 +64,16 @@ async fn the_same_idempotency_key_gets_the_first_answer_and_no_other_request() {
     let node = Node::start(&[]);
     node.create_account("acme").await;
     let mut jobs = JobServiceClient::new(node.channel().await);
-    let create = |input: &str| CreateJobRequest {
+    let create = |query: &str| CreateJobRequest {
         account_id: "acme".to_owned(),
-        kind: "embed".to_owned(),
-        input_json: input.to_owned(),
+        kind: "search".to_owned(),
+        input_json: format!("{{\"query\": \"{query}\"}}"),
         idempotency_key: "once".to_owned(),
     };
-    let first = jobs.create_job(with(&node.operator, create(r#"{"texts":["a"]}"#))).await.unwrap().into_inner();
-    let again = jobs.create_job(with(&node.operator, create(r#"{"texts":["a"]}"#))).await.unwrap().into_inner();
+    let first = jobs.create_job(with(&node.operator, create("a"))).await.unwrap().into_inner();
+    let again = jobs.create_job(with(&node.operator, create("a"))).await.unwrap().into_inner();
     assert_eq!(first, again);
-    let other = jobs.create_job(with(&node.operator, create(r#"{"texts":["b"]}"#))).await.unwrap_err();
+    let other = jobs.create_job(with(&node.operator, create("b"))).await.unwrap_err();
     assert_eq!((other.code(), reason(&other).as_str()), (Code::FailedPrecondition, "idempotency_key_reused"));
 }
 

@@ -4,7 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::Node;
+use steward_proto::event::v1::SubscribeRequest;
+use steward_proto::event::v1::event_service_client::EventServiceClient;
+use steward_proto::event::v1::subscribe_request::From as StartAt;
+use tonic::transport::Channel;
+
+use crate::harness::{Node, reason, with};
 
 #[test]
 fn a_head_that_is_too_large_is_refused_and_the_node_goes_on() {
@@ -38,4 +43,34 @@ fn connections_beyond_the_cap_wait_for_a_place() {
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_beyond_the_limit_are_refused_until_one_ends() {
+    let node = Node::start(&["grpc.subscriptions_max=1"]);
+    node.create_account("acme").await;
+    let mut events = node.events().await;
+    let follow = async |events: &mut EventServiceClient<Channel>| {
+        let from = Some(StartAt::Latest(true));
+        let request = SubscribeRequest { account_id: "acme".to_owned(), from, ..SubscribeRequest::default() };
+        events.subscribe(with(&node.operator, request)).await
+    };
+    let first = follow(&mut events).await.unwrap();
+    let refused = follow(&mut events).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (tonic::Code::ResourceExhausted, "too_many_streams"));
+    drop(first);
+    let freed = async { while follow(&mut events).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), freed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_connections_beyond_the_cap_wait_for_a_place() {
+    let node = Node::start(&["grpc.connections_max=1"]);
+    node.create_account("acme").await;
+    let held = TcpStream::connect(&node.grpc).unwrap();
+    let ask = || async { tokio::time::timeout(Duration::from_millis(500), node.feed("acme")).await };
+    assert!(ask().await.is_err(), "it is answered before there is a place");
+    drop(held);
+    let placed = async { while ask().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(30), placed).await.unwrap();
 }

@@ -7,6 +7,7 @@
 
 mod account;
 mod admin;
+mod connection;
 mod event;
 mod job;
 mod serve;

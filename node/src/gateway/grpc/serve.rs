@@ -10,16 +10,17 @@ use steward_proto::event::v1::event_service_server::EventServiceServer;
 use steward_proto::job::v1::job_service_server::JobServiceServer;
 use steward_proto::webhook::v1::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use super::account::Accounts;
 use super::admin::{Admin, Operations};
+use super::connection::incoming;
 use super::event::Events;
 use super::job::Jobs;
 use super::subscribe::Subscriptions;
 use super::webhook::Webhooks;
+use crate::config::Grpc;
 use crate::gateway::Gateway;
 use crate::gateway::correlation::CorrelationLayer;
 
@@ -40,7 +41,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     operations: Operations,
-    subscriptions_max: usize,
+    limits: Grpc,
     stop: CancellationToken,
 ) {
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -52,11 +53,10 @@ pub(crate) async fn serve(
     let accounts = AccountServiceServer::new(Accounts(Arc::clone(&gateway)));
     let webhooks = WebhookServiceServer::new(Webhooks(Arc::clone(&gateway)));
     let jobs = JobServiceServer::new(Jobs(Arc::clone(&gateway)));
-    let subscriptions = Subscriptions::new(subscriptions_max, stop.clone());
+    let subscriptions = Subscriptions::new(limits.subscriptions_max, stop.clone());
     let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions });
     let admin = AdminServiceServer::new(Admin { gateway, operations });
     let served = Server::builder()
-        .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_max_header_list_size(HEAD_BYTES_MAX)
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
         .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(events.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming(listener, limits.connections_max), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         let cause: &dyn std::error::Error = &error;

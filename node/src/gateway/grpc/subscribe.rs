@@ -3,11 +3,13 @@
 //! A subscriber that takes nothing for a while is cut with `read_too_slow`; it resumes from its last cursor. A stopping
 //! node ends all streams with `not_ready`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use parking_lot::Mutex;
 use steward_actors::codec::public_event;
 use steward_actors::domain::ids::AccountId;
 use steward_actors::domain::pattern::Pattern;
@@ -29,11 +31,18 @@ const QUEUE_MAX: usize = 16;
 /// How long a subscriber may take nothing while something waits.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// Streams of one account, so that it cannot take the places of all others.
+const STREAMS_PER_ACCOUNT_MAX: usize = 256;
+
 /// Opens streams, as many as are allowed.
 pub(super) struct Subscriptions {
     permits: Arc<Semaphore>,
+    accounts: Arc<OpenByAccount>,
     stop: CancellationToken,
 }
+
+/// How many streams each account has.
+type OpenByAccount = Mutex<HashMap<AccountId, usize>>;
 
 /// What a subscriber wants.
 pub(super) struct Wanted {
@@ -48,7 +57,7 @@ type Answers = BoxStream<'static, Result<SubscribeResponse, Status>>;
 
 impl Subscriptions {
     pub(super) fn new(max: usize, stop: CancellationToken) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), stop }
+        Self { permits: Arc::new(Semaphore::new(max)), accounts: Arc::default(), stop }
     }
 
     /// Starts a stream.
@@ -56,6 +65,7 @@ impl Subscriptions {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit =
             permit.map_err(|_| Refused::new(Code::TooManyStreams, "the node has all the streams it may have"))?;
+        let open = Open::new(permit, Arc::clone(&self.accounts), &wanted.account)?;
         let (items, received) = mpsc::channel(QUEUE_MAX);
         let verdict = Arc::new(OnceLock::new());
         let pump = Pump {
@@ -65,7 +75,7 @@ impl Subscriptions {
             until: wanted.until,
             seen: wanted.after,
             items,
-            _open: Open::new(permit),
+            _open: open,
         };
         // Held until the verdict is there, so that the connection does not look for it too early.
         let line = pump.items.clone();
@@ -151,19 +161,34 @@ impl Pump {
 /// Counts a stream while it is open.
 struct Open {
     _permit: OwnedSemaphorePermit,
-    gauge: ::metrics::Gauge,
+    accounts: Arc<OpenByAccount>,
+    account: AccountId,
 }
 
 impl Open {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
-        let gauge = metrics::subscriptions();
-        gauge.increment(1);
-        Self { _permit: permit, gauge }
+    fn new(permit: OwnedSemaphorePermit, accounts: Arc<OpenByAccount>, account: &AccountId) -> Result<Self, Refused> {
+        let mut open = accounts.lock();
+        let count = open.entry(account.clone()).or_default();
+        if *count >= STREAMS_PER_ACCOUNT_MAX {
+            let message = format!("the account has {STREAMS_PER_ACCOUNT_MAX} open streams, which is the limit");
+            return Err(Refused::new(Code::TooManyStreams, message));
+        }
+        *count += 1;
+        drop(open);
+        metrics::subscriptions().increment(1);
+        Ok(Self { _permit: permit, accounts, account: account.clone() })
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.gauge.decrement(1);
+        metrics::subscriptions().decrement(1);
+        let mut open = self.accounts.lock();
+        if let Some(count) = open.get_mut(&self.account) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.account);
+            }
+        }
     }
 }

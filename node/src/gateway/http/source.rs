@@ -17,6 +17,7 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
 use zeroize::Zeroizing;
 
+use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 use crate::router::Router;
 
@@ -64,7 +65,13 @@ impl KnownSources {
     }
 
     /// The source of a token.
-    pub(super) fn find(&self, token: &str, router: &Router, sealer: &Sealer) -> Result<Arc<KnownSource>, Refused> {
+    pub(super) fn find(
+        &self,
+        token: &str,
+        router: &Router,
+        sealer: &Sealer,
+        correlation: &CorrelationId,
+    ) -> Result<Arc<KnownSource>, Refused> {
         let deletions = {
             let mut inner = self.0.lock();
             if let Some(known) = inner.sources.get(token) {
@@ -72,7 +79,8 @@ impl KnownSources {
             }
             inner.deletions
         };
-        let known = Arc::new(look_up(token, router, sealer)?);
+        let span = tracing::info_span!("source", correlation_id = %correlation.0);
+        let known = Arc::new(span.in_scope(|| look_up(token, router, sealer))?);
         let mut inner = self.0.lock();
         if inner.deletions == deletions {
             inner.sources.put(token.into(), Arc::clone(&known));

@@ -73,7 +73,7 @@ async fn accept(
         return Err(Refused::new(Code::MethodNotAllowed, "webhooks are posted"));
     }
     let token = head.uri.path().strip_prefix(PATH).unwrap_or_default();
-    let source = state.sources.find(token, &gateway.router, &gateway.sealer)?;
+    let source = state.sources.find(token, &gateway.router, &gateway.sealer, correlation)?;
     let body = body::read(body, state.body_bytes_max).await?;
     let started = gateway.clock.monotonic();
     let outcome = verify(&source, &head, &body, gateway.clock.as_ref())?;
