@@ -13,8 +13,6 @@ use super::segment::{
     GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, SEGMENT_HEADER_BYTES, file_name, segment_header,
 };
 
-/// Free space is asked for again after this many bytes written, and at every append while it is low.
-const SPACE_CHECK_BYTES: u64 = 256 << 10;
 /// The write buffer is given back when one group made it larger.
 const BUFFER_BYTES_MAX: usize = 8 << 20;
 
@@ -70,7 +68,6 @@ pub struct Log {
     buffer: Vec<u8>,
     is_poisoned: bool,
     space: Space,
-    written_since_check: u64,
     stats: LogStats,
 }
 
@@ -115,7 +112,6 @@ impl Log {
             buffer: Vec::new(),
             is_poisoned: false,
             space: Space { free_bytes: 0, is_low: true },
-            written_since_check: 0,
             stats,
         };
         Ok((log, found.shards))
@@ -193,7 +189,6 @@ impl Log {
         let free_bytes =
             self.disk.free_bytes().map_err(LogError::io("measure free space for", &file_name(self.segment)))?;
         self.space = Space { free_bytes, is_low: free_bytes < self.config.reserve_bytes };
-        self.written_since_check = 0;
         Ok(self.space)
     }
 
@@ -202,10 +197,9 @@ impl Log {
         self.space
     }
 
+    /// Asks before every group: others fill the same disk, and the question is cheap beside a sync.
     fn require_space(&mut self) -> Result<(), LogError> {
-        if self.space.is_low || self.written_since_check >= SPACE_CHECK_BYTES {
-            self.check_space()?;
-        }
+        self.check_space()?;
         let floor = self.config.floor_bytes;
         if self.space.free_bytes < floor {
             return Err(LogError::DiskFull { free: self.space.free_bytes, floor });
@@ -241,7 +235,6 @@ impl Log {
         let bytes = byte_count(self.buffer.len());
         self.stats.bytes += bytes;
         self.stats.syncs += 1;
-        self.written_since_check += bytes;
         let mut offset = self.offset + byte_count(GROUP_HEADER_BYTES);
         self.offset += bytes;
         if self.buffer.capacity() > BUFFER_BYTES_MAX {
