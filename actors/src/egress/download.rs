@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -18,6 +19,9 @@ const REDIRECTS_MAX: usize = 3;
 
 /// Bytes collected before they are written.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// The longest wait a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// A finished download.
 #[derive(Debug)]
@@ -68,7 +72,8 @@ impl Egress {
                 continue;
             }
             if !head.status.is_success() {
-                return Err(EgressError::Status { host: host(&url), status: head.status });
+                let retry_after = retry_after(&head.headers);
+                return Err(EgressError::Status { host: host(&url), status: head.status, retry_after });
             }
             let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             if length.is_some_and(|length: u64| length > max_bytes) {
@@ -104,6 +109,12 @@ impl Egress {
         self.policy.judge(&next)?;
         Ok(Some(next))
     }
+}
+
+/// `retry-after` in seconds. A date would need a clock that agrees with theirs.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 /// A file that disappears unless it was finished, also when the download is dropped half-way.

@@ -53,6 +53,8 @@ pub enum EgressError {
         host: String,
         /// The status.
         status: StatusCode,
+        /// When the host wants to be asked again, if it said so.
+        retry_after: Option<Duration>,
     },
     /// The connection broke in the middle of an exchange.
     #[error("the exchange with {host} broke off")]
@@ -94,6 +96,20 @@ impl EgressError {
             Self::Refused { .. } | Self::TooLarge { .. } => false,
             Self::Connect { .. } | Self::Timeout { .. } | Self::BrokenOff { .. } | Self::File { .. } => true,
             Self::Status { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
+        }
+    }
+
+    /// When the host wants to be asked again, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Refused { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::TooLarge { .. }
+            | Self::BrokenOff { .. }
+            | Self::File { .. } => None,
         }
     }
 }

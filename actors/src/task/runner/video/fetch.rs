@@ -69,7 +69,11 @@ fn headers(given: Option<&Value>) -> Result<HeaderMap, TaskError> {
 }
 
 fn refused(error: &EgressError) -> TaskError {
-    let retry = if error.is_retryable() { Retry::BackOff } else { Retry::Never };
+    let retry = match error.retry_after() {
+        _ if !error.is_retryable() => Retry::Never,
+        Some(wait) => Retry::After(wait),
+        None => Retry::BackOff,
+    };
     // Its own text would hold a path of this node.
     let message = match error {
         EgressError::File { .. } => "the download could not be written".to_owned(),
