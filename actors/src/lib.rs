@@ -7,7 +7,7 @@ pub mod delivery;
 pub mod domain;
 pub mod egress;
 pub mod feed;
-mod metrics;
+pub mod metrics;
 pub mod model;
 pub mod sandbox;
 pub mod seal;

@@ -1,6 +1,19 @@
 //! The metrics of this crate, each behind a named function.
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// What each family means, for people. The composition root calls it once.
+pub fn describe() {
+    describe_gauge!("steward_tasks_running", "Spawned tasks that run, by name.");
+    describe_gauge!("steward_accounts_live", "Account actors alive.");
+    describe_counter!("steward_account_failures_total", "Account actors that panicked or could not read their rows.");
+    describe_gauge!("steward_shards_led", "Shards this node leads.");
+    describe_histogram!("steward_entry_decisions", "Decisions that share one log entry.");
+    describe_counter!("steward_snapshot_bytes_total", "Bytes that snapshots wrote.");
+    describe_counter!("steward_task_attempts_total", "Attempts at tasks that ended, by kind and outcome.");
+    describe_histogram!("steward_task_seconds", "Attempts at tasks, by kind.");
+    describe_counter!("steward_delivery_attempts_total", "Attempts at deliveries, by outcome.");
+}
 
 /// Spawned tasks that run, by name.
 pub(crate) fn tasks_running(name: &'static str) -> metrics::Gauge {

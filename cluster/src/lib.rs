@@ -7,3 +7,10 @@ pub mod ids;
 pub mod log;
 pub mod raft;
 pub mod store;
+
+/// What each metric of this crate means, for people. The composition root calls it once.
+pub fn describe_metrics() {
+    log::metrics::describe();
+    raft::metrics::describe();
+    store::metrics::describe();
+}

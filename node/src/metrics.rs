@@ -53,6 +53,8 @@ pub(crate) fn start_time_seconds(started_at: Timestamp) {
 
 /// What each family means, for people.
 pub(crate) fn describe() {
+    steward_cluster::describe_metrics();
+    steward_actors::metrics::describe();
     metrics::describe_counter!("steward_webhooks_accepted_total", "Webhooks that became an event.");
     metrics::describe_counter!("steward_webhooks_repeated_total", "Webhooks that had come before.");
     metrics::describe_counter!("steward_webhook_handshakes_total", "Challenges of platforms that were answered.");

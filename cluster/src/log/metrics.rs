@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// What each family means, for people.
+pub(crate) fn describe() {
+    describe_counter!("steward_log_bytes_total", "Bytes handed to the disk.");
+    describe_counter!("steward_log_payload_bytes_total", "Bytes of those that were payload.");
+    describe_counter!("steward_log_records_total", "Records written.");
+    describe_counter!("steward_log_syncs_total", "Syncs of the disk; fewer than batches when group commit works.");
+    describe_histogram!("steward_log_append_seconds", "One write and its sync.");
+    describe_gauge!("steward_log_segments", "Segment files.");
+    describe_gauge!("steward_log_space_low", "1 while too little space is free and proposals are refused.");
+}
 
 /// Bytes handed to the disk: payloads, records' heads, group and segment headers.
 pub(crate) fn steward_log_bytes_total(bytes: u64) {

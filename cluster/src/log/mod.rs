@@ -46,7 +46,7 @@ mod append;
 pub mod disk;
 mod error;
 mod liveness;
-mod metrics;
+pub(crate) mod metrics;
 mod reader;
 mod record;
 mod recover;

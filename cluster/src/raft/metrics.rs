@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use crate::raft::ProposeError;
 
+/// What each family means, for people.
+pub(crate) fn describe() {
+    metrics::describe_counter!("steward_raft_proposals_total", "Proposals taken in, whatever became of them.");
+    metrics::describe_counter!("steward_raft_proposals_refused_total", "Proposals refused, by reason.");
+    metrics::describe_histogram!("steward_raft_batch_records", "Records in one batch for the log.");
+    metrics::describe_histogram!("steward_raft_apply_entries", "Entries applied in one call of the state machine.");
+    metrics::describe_histogram!("steward_raft_apply_seconds", "One call of the state machine.");
+    metrics::describe_counter!("steward_raft_role_changes_total", "Shards that changed their role here.");
+}
+
 /// Proposals taken in, whatever became of them.
 pub(crate) fn proposals(count: u64) {
     metrics::counter!("steward_raft_proposals_total").increment(count);

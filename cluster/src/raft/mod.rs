@@ -27,7 +27,7 @@ mod election;
 mod error;
 mod group;
 mod handle;
-mod metrics;
+pub(crate) mod metrics;
 mod open;
 mod pump;
 mod round;

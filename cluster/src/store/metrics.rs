@@ -2,6 +2,14 @@
 
 use super::error::StoreError;
 
+/// What each family means, for people.
+pub(crate) fn describe() {
+    metrics::describe_counter!("steward_store_batches_total", "Batches written, by engine.");
+    metrics::describe_counter!("steward_store_keys_written_total", "Keys written, by engine.");
+    metrics::describe_counter!("steward_store_failures_total", "Operations that failed, by engine and kind.");
+    metrics::describe_counter!("steward_store_rebuilds_total", "Stores thrown away and built again, by engine.");
+}
+
 /// A batch was written.
 pub(super) fn written(engine: &'static str, keys: usize) {
     let keys = u64::try_from(keys).unwrap_or(u64::MAX);

@@ -24,7 +24,7 @@ mod damage_tests;
 mod engines;
 mod error;
 mod keys;
-mod metrics;
+pub(crate) mod metrics;
 mod opening;
 pub mod snapshot;
 
