@@ -131,8 +131,13 @@ fn indexed(result: &Value) -> Option<Event> {
     Some(Event::DocumentIndexed { document: text("document")?, title, blob: text("blob")?, chunks })
 }
 
-/// Every text that is the name of a blob, so that the account may read it.
-fn collect_blobs(value: &Value, found: &mut Vec<String>) {
+/// Every name of a blob in the fields that are about blobs, so that the account may read it.
+fn collect_blobs(result: &Value, found: &mut Vec<String>) {
+    let fields = result.as_object().into_iter().flatten();
+    fields.filter(|(name, _)| name.contains("blob")).for_each(|(_, value)| collect_names(value, found));
+}
+
+fn collect_names(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             let hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -140,10 +145,25 @@ fn collect_blobs(value: &Value, found: &mut Vec<String>) {
                 found.push(text.clone());
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect_blobs(item, found)),
-        Value::Object(fields) => {
-            fields.iter().filter(|(name, _)| name.contains("blob")).for_each(|(_, item)| collect_blobs(item, found))
-        }
+        Value::Array(items) => items.iter().for_each(|item| collect_names(item, found)),
+        Value::Object(fields) => fields.values().for_each(|item| collect_names(item, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn blobs_are_found_in_fields_about_blobs_only() {
+        let [one, srt, vtt, text] = ["1", "2", "3", "4"].map(|digit| digit.repeat(64));
+        let result = json!({"blob": one, "blobs": {"srt": srt, "all": [vtt, srt], "count": 2}, "text": text, "n": 1});
+        let mut found = vec![];
+        collect_blobs(&result, &mut found);
+        found.sort();
+        assert_eq!(found, [one, srt, vtt]);
     }
 }
