@@ -160,7 +160,17 @@ impl Node {
     /// The log refused an entry of a lead: whatever its actors decided since is void. When the shard is still led here
     /// they start again from their rows.
     pub(crate) fn lead_refused(self: &Arc<Self>, shard: ShardId, lead: &Arc<Lead>, why: ProposeError) {
-        tracing::warn!(shard = shard.0, error = %why, "the log refused an entry");
+        match why {
+            // The log says so itself, once; here it comes with every command.
+            ProposeError::SpaceLow { .. } => tracing::debug!(shard = shard.0, error = %why, "the log refused an entry"),
+            ProposeError::Overloaded { .. }
+            | ProposeError::Size { .. }
+            | ProposeError::NotLeader { .. }
+            | ProposeError::StaleTerm { .. }
+            | ProposeError::OutcomeUnknown { .. }
+            | ProposeError::NoSuchShard { .. }
+            | ProposeError::Stopped => tracing::warn!(shard = shard.0, error = %why, "the log refused an entry"),
+        }
         let current = self.lead_of(shard).is_some_and(|current| Arc::ptr_eq(&current, lead));
         let again = match why {
             ProposeError::SpaceLow { .. } | ProposeError::Overloaded { .. } | ProposeError::Size { .. } => {

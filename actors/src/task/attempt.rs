@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{ReadyTask, TaskBoard, TaskKey};
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
-use crate::domain::account::{AiCalled, Asked, Command, ReleaseReason, RetryAsked, TaskRef};
+use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef};
 use crate::domain::job::Failure;
 use crate::shard::{ExecuteError, Shards};
 use crate::{metrics, supervisor};
@@ -135,7 +135,7 @@ impl Bench {
                 }
             };
             if let Err(ExecuteError::Rejected(rejection)) = self.execute(&key, command).await {
-                tracing::warn!(account = %run.account, job = %run.job, %rejection, "a worker's report was refused");
+                refused(&key, &rejection, "a worker's report was refused");
                 cancel.cancel();
             }
         }
@@ -162,7 +162,7 @@ impl Bench {
         match self.execute(key, command).await {
             Ok(()) => word,
             Err(ExecuteError::Rejected(rejection)) => {
-                tracing::warn!(account = %key.account, job = %key.job, %rejection, "a worker's result was refused");
+                refused(key, &rejection, "a worker's result was refused");
                 "refused"
             }
             Err(error) => {
@@ -197,6 +197,16 @@ impl Bench {
             wait *= 2;
         }
         self.shards.execute(&key.account, asked).await.map(|_| ())
+    }
+}
+
+/// An attempt that is over was told too late, since its job was cancelled; anything else is a fault of the runner.
+fn refused(key: &TaskKey, rejection: &Rejection, what: &'static str) {
+    let TaskKey { account, job, .. } = key;
+    if matches!(rejection, Rejection::StaleAttempt { .. }) {
+        tracing::debug!(%account, %job, %rejection, "{what}");
+    } else {
+        tracing::warn!(%account, %job, %rejection, "{what}");
     }
 }
 

@@ -208,7 +208,13 @@ impl<F: FnMut(Durable)> Worker<F> {
         metrics::steward_log_segments(u32::try_from(self.log.segment_count()).unwrap_or(u32::MAX));
         let is_low = self.log.space().is_low;
         metrics::steward_log_space_low(is_low);
-        self.shared.is_space_low.store(is_low, Ordering::Relaxed);
+        let was_low = self.shared.is_space_low.swap(is_low, Ordering::Relaxed);
+        if is_low && !was_low {
+            let free = self.log.space().free_bytes;
+            tracing::warn!(free, "disk space is low, commands are refused until there is more");
+        } else if was_low && !is_low {
+            tracing::info!("there is disk space again, commands are taken");
+        }
         self.reported = now;
     }
 }

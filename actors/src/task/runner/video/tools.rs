@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{VideoConfig, failure};
-use crate::sandbox::{Exit, Finished, Policy, Sandbox, Watch};
+use crate::sandbox::{ChildError, Exit, Finished, Policy, Sandbox, Watch};
 use crate::task::runner::{Reporter, TaskError};
 
 /// Longest silence of a tool at work.
@@ -156,6 +156,8 @@ impl Tools {
                 }
                 Ok(finished)
             }
+            // Somebody wanted that.
+            Err(error @ ChildError::Cancelled) => Err(failure::ended(&error)),
             Err(error) => {
                 tracing::warn!(?program, error = ?error, args = ?policy.args, "media tool was stopped");
                 Err(failure::ended(&error))
