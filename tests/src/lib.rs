@@ -1,1 +1,3 @@
-//! Being built.
+//! What needs more than one crate: the harness that runs real nodes, for the end-to-end tests and the demo.
+
+pub mod harness;

@@ -1,59 +1,16 @@
 //! The world around the node: a platform that sends webhooks and serves a recording, a receiver that verifies ours.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context as _;
-
-/// A helper process that prints its port first. Stopped when dropped.
-pub(crate) struct Helper {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    pub(crate) port: u16,
-}
-
-impl Helper {
-    fn start(mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
-        let mut lines = BufReader::new(child.stdout.take().context("the helper has no output")?);
-        let mut port = String::new();
-        lines.read_line(&mut port).context("the helper prints no port")?;
-        let port = port.trim().parse().context("the helper's first line is no port")?;
-        Ok(Self { child, lines, port })
-    }
-
-    /// The next line the helper prints.
-    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).context("the helper prints nothing")?;
-        Ok(line.trim().to_owned())
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        self.child.kill().ok(); // It may have ended.
-        self.child.wait().ok();
-    }
-}
+use steward_tests::harness::Bystander;
 
 /// Serves the recording.
-pub(crate) fn platform(recording: &Path) -> anyhow::Result<Helper> {
+pub(crate) fn platform(recording: &Path) -> anyhow::Result<Bystander> {
     let mut command = Command::new("python3");
     command.args(["demo/platform.py", "serve"]).arg(recording);
-    Helper::start(command)
-}
-
-/// Takes outbound webhooks and verifies them with the official library.
-pub(crate) fn receiver(secret: &str) -> anyhow::Result<Helper> {
-    let mut command = Command::new(".venv/bin/python");
-    command.args(["demo/receiver.py", secret]);
-    Helper::start(command)
+    Bystander::start(command)
 }
 
 /// One webhook as the platform sends it, and how it was answered.

@@ -13,11 +13,12 @@ use steward_proto::job::v1::job_service_client::JobServiceClient;
 use steward_proto::job::v1::{CreateJobRequest, GetJobRequest, Job};
 use steward_proto::webhook::v1::webhook_service_client::WebhookServiceClient;
 use steward_proto::webhook::v1::{CreateEndpointRequest, CreateSourceRequest};
+use steward_tests::harness::{self, Bystander};
 use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::node::Node;
-use crate::outside::{self, Helper, Webhook};
+use crate::outside::{self, Webhook};
 use crate::watch::Watch;
 
 const ACCOUNT: &str = "acme";
@@ -48,7 +49,7 @@ pub(crate) async fn tell(steward: &Path, folder: &Path) -> anyhow::Result<()> {
     println!("  ready in {} ms · http://{} · grpc {}", node.ready_in.as_millis(), node.http, node.grpc);
     println!("  data in {}", node.data_dir().display());
     let platform = outside::platform(Path::new(RECORDING))?;
-    let mut receiver = outside::receiver(RECEIVER_SECRET)?;
+    let mut receiver = harness::receiver(Path::new("."), RECEIVER_SECRET)?;
     let hooks = set_up(&node, &platform, &receiver).await?;
 
     say_step(2, "The platform sends a webhook, sends it again, and someone else forges one");
@@ -95,7 +96,7 @@ fn say_step(number: u32, title: &str) {
 }
 
 /// An account with a source, a playbook and an endpoint. Returns the source's path.
-async fn set_up(node: &Node, platform: &Helper, receiver: &Helper) -> anyhow::Result<String> {
+async fn set_up(node: &Node, platform: &Bystander, receiver: &Bystander) -> anyhow::Result<String> {
     let channel = channel(node).await?;
     let account_id = ACCOUNT.to_owned();
     let mut accounts = AccountServiceClient::new(channel.clone());
@@ -144,7 +145,7 @@ async fn set_up(node: &Node, platform: &Helper, receiver: &Helper) -> anyhow::Re
 
 /// Three deliveries: the first accepted, the second the same, the third refused. Returns how many were refused.
 #[expect(clippy::disallowed_methods, reason = "a platform stamps its webhooks")]
-fn webhooks(node: &Node, path: &str, platform: &Helper) -> anyhow::Result<u32> {
+fn webhooks(node: &Node, path: &str, platform: &Bystander) -> anyhow::Result<u32> {
     let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock stands before 1970")?;
     let webhook = |forged: bool, at_ms: u64| Webhook {
         url: format!("http://{}{path}", node.http),
@@ -189,7 +190,7 @@ async fn ask(node: &Node, watch: &mut Watch) -> anyhow::Result<()> {
 }
 
 /// Waits for the first two deliveries: the job asked for, the job done.
-fn deliveries(receiver: &mut Helper) -> anyhow::Result<u32> {
+fn deliveries(receiver: &mut Bystander) -> anyhow::Result<u32> {
     for want in ["job.requested", "job.succeeded"] {
         let line: Value = serde_json::from_str(&receiver.line()?).context("the receiver speaks no JSON")?;
         println!("  {} {} · verified: {}", line["id"].as_str().unwrap_or("?"), line["type"], line["verified"]);
@@ -231,7 +232,7 @@ fn table(node: &Node, watch: &Watch, job: &Job, facts: &Facts) {
     println!("  log, state     {}", node.data_dir().display());
     let dir = node.data_dir();
     println!("\nTry next: start the node again with this data, then look around");
-    println!("  {} dev --data-dir {} --set ai.models_dir=.models", "steward", dir.display());
+    println!("  steward dev --data-dir {} --set ai.models_dir=.models", dir.display());
     println!("  export STEWARD_KEY=$(cat {}/operator.key)", dir.display());
     println!("  steward ctl event list {ACCOUNT}                  every event, with its cursor");
     println!("  steward ctl ask {ACCOUNT} \"What might he have been made?\"   another question");

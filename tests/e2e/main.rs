@@ -1,0 +1,16 @@
+//! End to end: what only a running node can prove. Every test starts the real binary; a file per theme.
+
+mod deliveries;
+mod durable;
+mod feed_reading;
+mod metrics_text;
+mod operating;
+mod pipeline;
+mod pipeline_faults;
+mod refusals;
+mod refusals_auth;
+mod storage;
+mod storage_damage;
+mod tools;
+mod webhooks_edges;
+mod webhooks_in;

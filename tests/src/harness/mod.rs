@@ -1,0 +1,33 @@
+//! Runs the real `steward` binary and plays the world around it. Called by `e2e/` and the demo.
+//!
+//! # Invariants
+//! - **N1 real**: a node is the process that operators run; it is reached over its sockets and files, never from inside.
+//! - **N2 alone**: every node has its own folder and free ports, so tests run side by side.
+//! - **N3 quiet**: a test fails when its node logged a `warn` or `error` that the test did not announce.
+//! - **N4 gone**: dropping a thing of this module ends its processes, threads and mounts, whatever the test did.
+//! - **N5 no naps**: waiting is for a condition, with a limit; a wait that runs out says what it waited for.
+
+mod api;
+mod bystander;
+mod feed;
+mod http;
+mod log_watch;
+mod node;
+mod outside;
+mod process;
+mod sign;
+mod tmpfs;
+mod tools;
+mod wait;
+
+pub use api::{Api, Line};
+pub use bystander::{Bystander, receiver};
+pub use feed::{Follow, data};
+pub use http::{Headers, Http, Reply, headers};
+pub use node::{Node, NodeBuilder};
+pub use outside::{Answer, Outside, Seen};
+pub use process::{Launch, NodeProcess, steward_beside};
+pub use sign::{Delivery, Platform};
+pub use tmpfs::Tmpfs;
+pub use tools::{Media, children_of, looped, probe, workspace};
+pub use wait::{WAIT_MAX, eventually, now_ms, skipped, within};

@@ -1,0 +1,249 @@
+//! A node under test: a process, its folder, its log, and the shortest ways to talk to it.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::api::Api;
+use super::http::{Headers, Http, Reply};
+use super::log_watch;
+use super::process::{Launch, NodeProcess, steward_beside};
+use super::wait::{WAIT_MAX, eventually, within};
+
+/// How long a node may take to stop in good order.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How a node under test is to be started.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    launch: Launch,
+    expected: Vec<String>,
+    folder: TempDir,
+}
+
+/// A node under test.
+#[derive(Debug)]
+pub struct Node {
+    launch: Launch,
+    expected: Vec<String>,
+    process: Option<NodeProcess>,
+    http: String,
+    grpc: String,
+    key: String,
+    _folder: TempDir,
+}
+
+impl NodeBuilder {
+    /// Adds a setting, as `--set` takes it.
+    #[must_use]
+    pub fn set(mut self, setting: &str) -> Self {
+        self.launch = self.launch.set(setting);
+        self
+    }
+
+    /// Announces a log line of level `warn` or `error` that holds this text.
+    #[must_use]
+    pub fn expecting(mut self, text: &str) -> Self {
+        self.expected.push(text.to_owned());
+        self
+    }
+
+    /// Lets jobs and deliveries reach this machine, where the test plays their servers.
+    #[must_use]
+    pub fn reaching_loopback(self) -> Self {
+        self.set("egress.allow=127.0.0.1/32").expecting("may reach an address beyond the public Internet")
+    }
+
+    /// Keeps the data in this folder instead of the node's own.
+    #[must_use]
+    pub fn in_folder(mut self, folder: PathBuf) -> Self {
+        self.launch.folder = folder;
+        self
+    }
+
+    /// Starts it.
+    #[must_use]
+    pub fn start(self) -> Node {
+        let Self { launch, expected, folder } = self;
+        let mut node = Node {
+            launch,
+            expected,
+            process: None,
+            http: String::new(),
+            grpc: String::new(),
+            key: String::new(),
+            _folder: folder,
+        };
+        node.restart();
+        node
+    }
+}
+
+impl Node {
+    /// A node to be set up and started.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        let folder = tempfile::Builder::new().prefix("steward-e2e-").tempdir().expect("a temporary folder can be made");
+        // Nothing a test runs is large: small segments and few threads leave room for the tests beside it.
+        let launch = Launch::new(&steward_beside(), folder.path()).set("storage.segment_mib=4");
+        NodeBuilder { launch, expected: vec![], folder }
+    }
+
+    /// A node as it comes.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Starts the node again over its data; ports may change.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the node is running");
+        let process =
+            self.launch.start().unwrap_or_else(|error| panic!("{error:#}\n{}", log_watch::tail(&self.launch.log())));
+        (self.http, self.grpc, self.key) = (process.http.clone(), process.grpc.clone(), process.key.clone());
+        self.process = Some(process);
+    }
+
+    /// Starts the node although it will refuse; returns what it says.
+    pub fn refuses_to_start(&self) -> String {
+        assert!(self.process.is_none(), "the node is running");
+        let before = log_watch::lines(&self.launch.log()).len();
+        match self.launch.start() {
+            Ok(_) => panic!("the node started"),
+            Err(_) => {
+                let said = log_watch::lines(&self.launch.log()).split_off(before);
+                said.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    /// From now on a log line with this text is expected.
+    pub fn expect(&mut self, text: &str) {
+        self.expected.push(text.to_owned());
+    }
+
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, setting: &str) {
+        self.launch.settings.push(setting.to_owned());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the node is running").kill().expect("a process can be killed");
+    }
+
+    /// SIGTERM; waits for the end, while the test's connections go on to answer.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the node is running");
+        process.ask_to_stop().expect("a process can be signalled");
+        let ended = async || process.ended().expect("a process can be watched");
+        eventually(STOP_MAX, "the node to stop", ended).await
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node is running").pid()
+    }
+
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.launch.data_dir()
+    }
+
+    #[must_use]
+    pub fn steward(&self) -> PathBuf {
+        self.launch.steward.clone()
+    }
+
+    /// The address of its HTTP side.
+    #[must_use]
+    pub fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// The address of its API, as a URL.
+    #[must_use]
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// The operator's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The API, as the operator.
+    pub async fn api(&self) -> Api {
+        Api::connect(&self.grpc_url(), &self.key).await
+    }
+
+    /// The API, with another key.
+    pub async fn api_as(&self, key: &str) -> Api {
+        Api::connect(&self.grpc_url(), key).await
+    }
+
+    /// One POST on a connection of its own.
+    pub async fn post(&self, path: &str, headers: &Headers, body: &[u8]) -> Reply {
+        self.request("POST", path, headers, body).await
+    }
+
+    /// One GET on a connection of its own.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, &Headers::new(), b"").await
+    }
+
+    /// One request on a connection of its own.
+    pub async fn request(&self, method: &str, path: &str, headers: &Headers, body: &[u8]) -> Reply {
+        let mut http = Http::connect(&self.http).await.expect("the node accepts connections");
+        http.send(method, path, headers, body).await.expect("the node answers")
+    }
+
+    /// The value of a metric by its full name with labels; 0 while it has none.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0)
+    }
+
+    /// `steward ctl …` against this node.
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.launch.steward);
+        command.arg("ctl").args(args).args(["--address", &self.grpc_url(), "--key", &self.key]);
+        command.output().expect("the command runs")
+    }
+
+    /// `steward ctl … --json` that must succeed.
+    #[track_caller]
+    pub fn ctl_json(&self, args: &[&str]) -> Value {
+        let output = self.ctl(&[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?} prints no JSON: {error}"))
+    }
+
+    /// Waits for a log line that fits.
+    #[track_caller]
+    pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        within(WAIT_MAX, what, || log_watch::lines(&self.launch.log()).into_iter().find(|line| fits(line)))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        let log = self.launch.log();
+        if std::thread::panicking() {
+            show(&log_watch::tail(&log));
+            return;
+        }
+        let unexpected = log_watch::unexpected(&log, &self.expected);
+        assert!(unexpected.is_empty(), "the node logged what nobody expected:\n{}", unexpected.join("\n"));
+    }
+}
+
+fn show(tail: &str) {
+    eprintln!("the end of the node's log:\n{tail}");
+}

@@ -1,0 +1,163 @@
+//! A node as a process: started, killed, asked to stop. The demo and [`super::Node`] use it.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use steward_cluster::clock::{Clock as _, SystemClock};
+
+use super::wait::look;
+
+/// How long a node may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(30);
+
+/// How to start a node. Its files stand in `folder`: `data`, `node.log`, `ready.json`.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub steward: PathBuf,
+    pub folder: PathBuf,
+    pub http: String,
+    pub grpc: String,
+    /// `key=value`, as `--set` takes them.
+    pub settings: Vec<String>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+    pub http: String,
+    pub grpc: String,
+    pub key: String,
+    pub ready_in: Duration,
+}
+
+/// The binary that was built with this test.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn steward_beside() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let steward = test.parent().and_then(Path::parent).map(|target| target.join("steward"));
+    let steward = steward.expect("tests lie two folders below the target folder");
+    assert!(steward.exists(), "{} is not built: run `make test`, or `cargo build -p steward-node`", steward.display());
+    steward
+}
+
+impl Launch {
+    /// A node on free ports.
+    #[must_use]
+    pub fn new(steward: &Path, folder: &Path) -> Self {
+        let free = || "127.0.0.1:0".to_owned();
+        Self { steward: steward.to_owned(), folder: folder.to_owned(), http: free(), grpc: free(), settings: vec![] }
+    }
+
+    /// Adds a setting.
+    #[must_use]
+    pub fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// Where the node keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Where its log lines go; those of later starts are behind the earlier ones.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("node.log")
+    }
+
+    /// Starts the node and waits until it takes traffic.
+    pub fn start(&self) -> anyhow::Result<NodeProcess> {
+        let ready_file = self.folder.join("ready.json");
+        if ready_file.exists() {
+            fs::remove_file(&ready_file).context("cannot remove the old ready file")?;
+        }
+        let clock = SystemClock::new();
+        let mut child = self.spawn(&ready_file)?;
+        let settled = look(READY_MAX, || match child.try_wait() {
+            Ok(None) => serde_json::from_str::<Value>(&fs::read_to_string(&ready_file).ok()?).ok().map(Ok),
+            Ok(Some(status)) => Some(Err(anyhow!("the node ended with {status} before it was ready"))),
+            Err(error) => Some(Err(anyhow!(error).context("cannot watch the node"))),
+        });
+        let ready = settled.unwrap_or_else(|| Err(anyhow!("the node was not ready within {READY_MAX:?}")));
+        let ready = ready.inspect_err(|_| stop(&mut child))?;
+        let ready_in = clock.monotonic();
+        NodeProcess::new(child, &ready, ready_in)
+    }
+
+    fn spawn(&self, ready_file: &Path) -> anyhow::Result<Child> {
+        let log = File::options().create(true).append(true).open(self.log()).context("cannot open the log")?;
+        Command::new(&self.steward)
+            .arg("node")
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(["--http-listen", &self.http, "--grpc-listen", &self.grpc])
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
+            .arg("--ready-file")
+            .arg(ready_file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("cannot share the log")?)
+            .stderr(log)
+            // A group of its own: Ctrl-C at a test or the demo is theirs to handle, and leaves no half-stopped node.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.steward.display()))
+    }
+}
+
+impl NodeProcess {
+    fn new(child: Child, ready: &Value, ready_in: Duration) -> anyhow::Result<Self> {
+        let text = |field: &str| {
+            let value = ready[field].as_str().map(str::to_owned);
+            value.with_context(|| format!("the ready file has no {field}"))
+        };
+        let key = fs::read_to_string(text("operator_key_file")?).context("cannot read the operator's key")?;
+        Ok(Self { child, http: text("http")?, grpc: text("grpc")?, key: key.trim().to_owned(), ready_in })
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: no goodbye, no flush.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().context("cannot kill the node")?;
+        self.child.wait().context("the node does not die")?;
+        Ok(())
+    }
+
+    /// SIGTERM: asks the node to stop in good order.
+    pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the node has no process id")?;
+        kill_process(pid, Signal::TERM).context("cannot signal the node")
+    }
+
+    /// How the node ended; none while it runs.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot watch the node")
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+fn stop(child: &mut Child) {
+    child.kill().ok(); // It may have ended.
+    child.wait().ok();
+}
