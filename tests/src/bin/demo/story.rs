@@ -25,7 +25,7 @@ const ACCOUNT: &str = "acme";
 const RECORDING: &str = "tests/fixtures/media/meeting_360p_25s.webm";
 const ZOOM_SECRET: &str = "zoom-secret-token-of-the-demo";
 const RECEIVER_SECRET: &str = "whsec_c3Rld2FyZC1kZW1vLXJlY2VpdmVyLXNlY3JldCE=";
-const QUESTION: &str = "What kind of young man was Mister John Dashwood?";
+const QUESTION: &str = "What might he have been made if he had married a more amiable woman?";
 
 struct Facts {
     accepted: u32,
@@ -235,7 +235,7 @@ fn table(node: &Node, watch: &Watch, job: &Job, facts: &Facts) {
     println!("  steward dev --data-dir {} --set ai.models_dir=.models", dir.display());
     println!("  export STEWARD_KEY=$(cat {}/operator.key)", dir.display());
     println!("  steward ctl event list {ACCOUNT}                  every event, with its cursor");
-    println!("  steward ctl ask {ACCOUNT} \"What might he have been made?\"   another question");
+    println!("  steward ctl ask {ACCOUNT} \"What sort of man was he?\"   another question");
     println!(
         "  curl -H \"Authorization: Bearer $STEWARD_KEY\" 'http://127.0.0.1:7420/v1/accounts/{ACCOUNT}/events?after=0'"
     );
