@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{ReadyTask, TaskBoard, TaskKey};
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
+use crate::blob::BlobHash;
 use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef};
 use crate::domain::job::Failure;
 use crate::shard::{ExecuteError, Shards};
@@ -76,11 +77,25 @@ impl Bench {
             checkpoint,
             scratch,
         };
-        let outcome = match std::fs::create_dir_all(&run.scratch) {
-            Ok(()) => self.run(runner, &run, cancel.clone()).await,
-            Err(error) => Err(scratch_error(&error)),
+        let outcome = match (self.may_read(&run), std::fs::create_dir_all(&run.scratch)) {
+            (false, _) => Err(foreign_blob()),
+            (true, Ok(())) => self.run(runner, &run, cancel.clone()).await,
+            (true, Err(error)) => Err(scratch_error(&error)),
         };
         self.report(&ready.key, ready.attempt, outcome).await
+    }
+
+    /// Whether the blob the input names, if any, is the account's own. Blobs are stored once for all accounts, so a hash
+    /// that leaked must open nothing.
+    fn may_read(&self, run: &TaskRun) -> bool {
+        let Some(named) = run.input.get("blob").and_then(Value::as_str) else { return true };
+        let owned = |hash| self.shards.reads().owns_blob(&run.account, &hash);
+        BlobHash::parse(named).is_some_and(|hash| {
+            owned(hash).unwrap_or_else(|error| {
+                tracing::error!(account = %run.account, %error, "the owner of a blob cannot be read");
+                false
+            })
+        })
     }
 
     /// The runner and the forwarder of its reports, side by side. A panic of the runner fails the attempt only.
@@ -213,6 +228,11 @@ fn refused(key: &TaskKey, rejection: &Rejection, what: &'static str) {
 /// Starts an attempt beside the caller.
 pub(super) fn start(bench: &Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTask, cancel: CancellationToken) {
     drop(supervisor::spawn("attempt", attempt(Arc::clone(bench), runner, ready, cancel)));
+}
+
+fn foreign_blob() -> TaskError {
+    let message = "input_json.blob must be the hash of a blob that a job of this account made".to_owned();
+    TaskError { code: "blob_absent", message, retry: Retry::Never }
 }
 
 fn scratch_error(error: &std::io::Error) -> TaskError {

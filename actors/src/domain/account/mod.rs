@@ -1,6 +1,6 @@
 //! An account: what it owns, what can be asked of it, and what happened to it.
 //!
-//! The account actor calls [`decide`] and [`Account::evolve`]; the applier folds the same events into the store.
+//! The account actor calls [`decide()`] and [`Account::evolve`]; the applier folds the same events into the store.
 //!
 //! # Invariants
 //! - **A1 equal**: equal state, facts, command and time give equal events, on every node and every replay.

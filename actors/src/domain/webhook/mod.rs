@@ -3,7 +3,7 @@
 //! The gateway verifies with [`verify()`] before anything is stored, answers challenges with
 //! [`handshake::answer`], and outbound deliveries are signed with [`sign::sign`].
 //!
-//! One table ([`table`]) describes every scheme; one engine ([`verify()`]) reads it. A platform gets
+//! One table (`table`) describes every scheme; one engine ([`verify()`]) reads it. A platform gets
 //! code of its own only where a row cannot say what it does.
 //!
 //! # Invariants

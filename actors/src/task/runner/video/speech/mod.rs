@@ -1,7 +1,7 @@
 //! Speech to text: one trait for engines, and what every engine needs around it.
 //!
-//! The transcript runner cuts sound at pauses ([`cut`]), lets an engine hear each piece, and drops what the engine
-//! made up ([`inventions`]).
+//! The transcript runner cuts sound at pauses (`cut`), lets an engine hear each piece, and drops what the engine
+//! made up (`inventions`).
 
 pub(super) mod cut;
 pub(super) mod inventions;
