@@ -150,3 +150,23 @@ async fn a_busy_platform_is_asked_again_when_it_said() {
     assert_eq!(follow.until_job_ends(&job).await.0, "job.succeeded");
     assert_eq!(platform.seen().len(), 2);
 }
+
+#[tokio::test]
+async fn a_blob_opens_for_its_account_only() {
+    let platform = Outside::serving("video/webm", fs::read(recording("meeting_360p_25s.webm")).unwrap());
+    let node = media_node().start();
+    let api = node.api().await;
+    for account in ["acme", "beta"] {
+        api.create_account(account).await;
+    }
+    let job = api.create_job("acme", "probe", &json!({"url": platform.url("/rec.webm")})).await;
+    api.follow("acme", 0).await.until_job_ends(&job).await;
+    let blob = Api::task(&api.job("acme", &job).await, "fetch").1["blob"].clone();
+
+    let own = api.create_job("acme", "probe", &json!({ "blob": blob })).await;
+    let (ended, told) = api.follow("acme", 0).await.until_job_ends(&own).await;
+    assert_eq!(ended, "job.succeeded", "{told}");
+    let foreign = api.create_job("beta", "probe", &json!({ "blob": blob })).await;
+    let (ended, told) = api.follow("beta", 0).await.until_job_ends(&foreign).await;
+    assert_eq!((ended.as_str(), &told["failure"]["code"]), ("job.failed", &json!("blob_absent")), "{told}");
+}
