@@ -220,7 +220,8 @@ fn tell(report: &mut Report, column: &Column, peers: &[String]) {
     let own = column.of(|own| own.sample.rate_per_s);
     let judged = JUDGED.contains(&column.connections);
     report.add(figure("rate_per_s", &own));
-    for (peer, samples) in peers.iter().zip(&column.peers) {
+    // Some concurrencies are measured of the node only.
+    for (peer, samples) in peers.iter().zip(&column.peers).filter(|(_, samples)| !samples.is_empty()) {
         let versus = figure("rate_per_s", &own).versus(peer, &rates(samples));
         let least = if peer.starts_with("restate") { 10.0 } else { 2.0 };
         report.add(if judged { versus.want(Want::AtLeast(least)) } else { versus });
