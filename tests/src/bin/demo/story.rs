@@ -88,6 +88,7 @@ pub(crate) async fn tell(steward: &Path, folder: &Path) -> anyhow::Result<()> {
         delivered,
     };
     table(&node, &watch, &job, &facts);
+    try_next(steward, &node.data_dir());
     Ok(())
 }
 
@@ -230,12 +231,16 @@ fn table(node: &Node, watch: &Watch, job: &Job, facts: &Facts) {
     println!("  time           job {} s, all {} s", (job.ended_at_ms - job.created_at_ms) / 1000, facts.took.as_secs());
     println!("  files          {}", node.data_dir().join("blobs").display());
     println!("  log, state     {}", node.data_dir().display());
-    let dir = node.data_dir();
-    println!("\nTry next: start the node again with this data, then look around");
-    println!("  steward dev --data-dir {} --set ai.models_dir=.models", dir.display());
-    println!("  export STEWARD_KEY=$(cat {}/operator.key)", dir.display());
-    println!("  steward ctl event list {ACCOUNT}                  every event, with its cursor");
-    println!("  steward ctl ask {ACCOUNT} \"What sort of man was he?\"   another question");
+}
+
+/// Commands that work as they are printed, from the folder the demo ran in.
+fn try_next(steward: &Path, dir: &Path) {
+    let (steward, dir) = (steward.display(), dir.display());
+    println!("\nTry next: start the node again with this data, then look around from another terminal");
+    println!("  {steward} dev --data-dir {dir} --set ai.models_dir=.models");
+    println!("  export STEWARD_KEY=$(cat {dir}/operator.key)");
+    println!("  {steward} ctl event list {ACCOUNT}");
+    println!("  {steward} ctl ask {ACCOUNT} \"What sort of man was he?\"");
     println!(
         "  curl -H \"Authorization: Bearer $STEWARD_KEY\" 'http://127.0.0.1:7420/v1/accounts/{ACCOUNT}/events?after=0'"
     );
