@@ -147,9 +147,9 @@ impl Dispatcher {
     fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>, taken_over: bool) {
         let board = &self.bench.board;
         let foreign = board.reconcile(account, id, job, self.bench.clock.now());
-        if taken_over {
-            foreign.into_iter().for_each(|lease| self.release(lease));
-        }
+        // A lease of this very process that no attempt holds lost its attempt to a report whose outcome stayed unknown.
+        let lost = |lease: &ForeignLease| taken_over || lease.worker == self.bench.worker;
+        foreign.into_iter().filter(lost).for_each(|lease| self.release(lease));
         let ended = job.is_none_or(|job| job.ended_at.is_some());
         if ended && !board.job_runs(account, id) {
             scratch::remove(&board.scratch(account, id));

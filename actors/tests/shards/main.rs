@@ -12,3 +12,5 @@ mod harness;
 mod limits;
 #[cfg(test)]
 mod upkeep;
+#[cfg(test)]
+mod work;
