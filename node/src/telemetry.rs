@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use steward_cluster::clock::Timestamp;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -18,6 +18,12 @@ use crate::metrics;
 
 /// Upper bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+/// Upper bounds of the buckets of attempts at tasks, in seconds: up to an hour of video work.
+const TASK_SECONDS: [f64; 10] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0];
+/// Upper bounds of the buckets of batch sizes.
+const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
+/// The histograms that count things instead of time.
+const COUNTED: [&str; 3] = ["steward_entry_decisions", "steward_raft_apply_entries", "steward_raft_batch_records"];
 /// Bytes of a memory page, on every machine this runs on.
 const PAGE_BYTES: u64 = 4_096;
 /// What the kernel counts CPU time in, per second.
@@ -47,10 +53,20 @@ pub(crate) fn start_log(log: &Log) -> Result<(), TelemetryError> {
 
 /// Starts counting.
 pub(crate) fn start_metrics(started_at: Timestamp) -> Result<PrometheusHandle, TelemetryError> {
-    let handle = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    let handle = recorder()?.install_recorder()?;
     metrics::describe();
     metrics::start_time_seconds(started_at);
     Ok(handle)
+}
+
+/// What records, with buckets that fit what each histogram measures.
+fn recorder() -> Result<PrometheusBuilder, BuildError> {
+    let tasks = Matcher::Full("steward_task_seconds".to_owned());
+    let mut builder = PrometheusBuilder::new().set_buckets(&SECONDS)?.set_buckets_for_metric(tasks, &TASK_SECONDS)?;
+    for name in COUNTED {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &COUNTS)?;
+    }
+    Ok(builder)
 }
 
 /// All metrics, as Prometheus reads them.
@@ -116,5 +132,17 @@ mod tests {
         let mut out = String::new();
         process.write(&mut out);
         assert!(out.contains("# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "), "{out}");
+    }
+
+    #[test]
+    fn sizes_and_times_have_buckets_of_their_own() {
+        let recorder = recorder().unwrap().build_recorder();
+        ::metrics::with_local_recorder(&recorder, || {
+            ::metrics::histogram!("steward_entry_decisions").record(9.0);
+            ::metrics::histogram!("steward_log_append_seconds").record(0.003);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains("steward_entry_decisions_bucket{le=\"16\"} 1"), "{text}");
+        assert!(text.contains("steward_log_append_seconds_bucket{le=\"0.005\"} 1"), "{text}");
     }
 }
