@@ -27,10 +27,16 @@ pub(super) fn bands(count: u32) -> Vec<f32> {
         let height = 2.0 / (high - low);
         for i in 0..FREQUENCIES {
             let (rise, fall) = (-(low - frequency(i)) / (middle - low), (high - frequency(i)) / (high - middle));
-            weights.push(narrow(rise.min(fall).max(0.0) * height));
+            weights.push(narrow(at_least_zero(rise.min(fall)) * height));
         }
     }
     weights
+}
+
+/// Cuts off what is below zero, and keeps a negative zero. `max` may give either zero, and gives another one in optimised
+/// builds: the model's hash would depend on how this was compiled.
+fn at_least_zero(value: f64) -> f64 {
+    if value < 0.0 { 0.0 } else { value }
 }
 
 fn mel(hertz: f64) -> f64 {
@@ -50,4 +56,18 @@ fn hertz(mel: f64) -> f64 {
 #[expect(clippy::as_conversions, reason = "rounding to the nearest single is what is wanted, and has no other form")]
 fn narrow(value: f64) -> f32 {
     value as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zeros_have_the_signs_of_the_published_model() {
+        let weights = bands(80);
+        let negative = |weight: &f32| weight.to_bits() == (-0.0_f32).to_bits();
+        let at: Vec<usize> =
+            weights.iter().enumerate().filter(|(_, weight)| negative(weight)).map(|(at, _)| at).collect();
+        assert_eq!(at, [0]);
+    }
 }
