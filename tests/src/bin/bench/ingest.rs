@@ -162,12 +162,11 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
     let mut slow = Subject::start(settings, &[SLOW_DISK]).await?;
     let bare = Bare::start(folder.path())?;
     let mut peers = Peers::start(settings).await?;
-    let mut columns = CONNECTIONS.map(|connections| Column {
-        connections,
-        peers: vec![vec![]; peers.names().len()],
-        ..Column::default()
-    });
-    let (mut paced, mut fsync_ms, mut slowed) = (vec![], vec![], JUDGED.map(|connections| (connections, vec![])));
+    let wanted = |connections: &usize| settings.connections.is_empty() || settings.connections.contains(connections);
+    let column = |connections| Column { connections, peers: vec![vec![]; peers.names().len()], ..Column::default() };
+    let mut columns: Vec<Column> = CONNECTIONS.into_iter().filter(wanted).map(column).collect();
+    let mut slowed: Vec<(usize, Vec<Own>)> = JUDGED.into_iter().filter(wanted).map(|at| (at, vec![])).collect();
+    let (mut paced, mut fsync_ms) = (vec![], vec![]);
     for run in 0..settings.runs {
         for column in &mut columns {
             let connections = column.connections;
@@ -188,16 +187,19 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
             }
         }
         let peak = columns.iter().find(|column| column.connections == PACED_CONNECTIONS);
-        let peak = peak.and_then(|column| column.own.last()).context("the peak was not measured")?.sample.rate_per_s;
-        fsync_ms.push(log::ms(&log::fsync(TempDir::new()?.path())?, 0.5));
-        let pace = Drive { rate_per_s: Some(peak * PACED_SHARE), ..Drive::peak(PACED_CONNECTIONS) };
-        paced.push(subject.cell(pace).await?);
+        if let Some(peak) = peak.and_then(|column| column.own.last()) {
+            fsync_ms.push(log::ms(&log::fsync(TempDir::new()?.path())?, 0.5));
+            let rate_per_s = Some(peak.sample.rate_per_s * PACED_SHARE);
+            paced.push(subject.cell(Drive { rate_per_s, ..Drive::peak(PACED_CONNECTIONS) }).await?);
+        }
         for (connections, runs) in &mut slowed {
             runs.push(slow.cell(Drive::peak(*connections)).await?);
         }
     }
     columns.iter().for_each(|column| tell(report, column, peers.names()));
-    tell_paced(report, &paced, &fsync_ms);
+    if !paced.is_empty() {
+        tell_paced(report, &paced, &fsync_ms);
+    }
     for (connections, runs) in &slowed {
         let case = format!("accounts1000-c{connections}-sync+1ms");
         let of = |figure: fn(&Own) -> f64| -> Vec<f64> { runs.iter().map(figure).collect() };

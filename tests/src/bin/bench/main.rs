@@ -35,6 +35,7 @@ use figure::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
+             [--connections N,…]
 families: idle log ingest hot accounts";
 
 /// What to measure, and with what.
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) runs: usize,
     /// How long a cell is measured.
     pub(crate) measured: Duration,
+    /// Concurrencies of the ingest family; none stands for all.
+    pub(crate) connections: Vec<usize>,
     only: Vec<String>,
 }
 
@@ -55,6 +58,7 @@ impl Settings {
             peers: PathBuf::from(".bench-peers"),
             runs: 5,
             measured: Duration::from_secs(4),
+            connections: vec![],
             only: vec![],
         };
         while let Some(flag) = args.next() {
@@ -64,6 +68,10 @@ impl Settings {
                 "--peers" => settings.peers = PathBuf::from(value),
                 "--runs" => settings.runs = value.parse().context("--runs needs a number")?,
                 "--secs" => settings.measured = Duration::from_secs(value.parse().context("--secs needs a number")?),
+                "--connections" => {
+                    let numbers = value.split(',').map(str::parse).collect::<Result<_, _>>();
+                    settings.connections = numbers.context("--connections needs numbers")?;
+                }
                 "--only" => settings.only = value.split(',').map(str::to_owned).collect(),
                 _ => bail!("{flag} is not known\n{USAGE}"),
             }
