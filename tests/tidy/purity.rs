@@ -13,11 +13,11 @@ const STANDARD: [&str; 6] = ["env", "fs", "net", "process", "thread", "io"];
 const EFFECTS: [&str; 16] = [
     "axum",
     "crossbeam_channel",
-    "fjall",
     "futures_util",
     "getrandom",
     "hyper",
     "hyper_util",
+    "lsm_tree",
     "metrics",
     "parking_lot",
     "ractor",
