@@ -34,6 +34,10 @@ impl StateMachine for Machine {
         Ok(())
     }
 
+    fn outcomes_told(&mut self) {
+        self.node.answers.release(&self.node.runtime);
+    }
+
     fn role_changed(&mut self, shard: ShardId, role: Role) {
         match role {
             Role::Leader { term, ready: true } => self.node.lead(shard, term),

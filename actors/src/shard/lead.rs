@@ -75,7 +75,9 @@ impl Lead {
         let _runtime = node.runtime.enter();
         Arc::new_cyclic(|me| {
             let (store, clock) = (Arc::clone(&node.store), Arc::clone(&node.clock));
-            let desk = Desk { shard, store, clock, writer: Writer::new(shard, term, driver, me.clone()) };
+            let answers = Arc::clone(&node.answers);
+            let writer = Writer::new(shard, term, driver, me.clone(), answers);
+            let desk = Desk { shard, store, clock, writer };
             let started = ActorRuntime::spawn_instant(None, ShardActor, me.clone());
             let (supervisor, _) = started.expect("an actor without a name always starts");
             let gate = Gate::new("shard", node.limits.shard);

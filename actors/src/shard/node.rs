@@ -16,7 +16,7 @@ use super::followers::Followers;
 use super::lead::Lead;
 use super::quarantine::Quarantine;
 use super::remembered::Forgetting;
-use super::reply::Outcome;
+use super::reply::{Answers, Outcome};
 use super::snapshots::Snapshots;
 use super::timers::Timers;
 use super::{ExecuteError, Observer, Reads, ShardsConfig, shard_of};
@@ -38,6 +38,7 @@ pub(crate) struct Node {
     pub(crate) timers: Timers,
     pub(crate) remembered: Forgetting,
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) answers: Arc<Answers>,
     observers: Vec<Arc<dyn Observer>>,
     /// Set once the driver runs; before, it tells of leads on a thread that waits for it here.
     driver: std::sync::OnceLock<DriverHandle>,
@@ -69,6 +70,7 @@ impl Node {
             timers: Timers::default(),
             remembered: Forgetting::default(),
             snapshots: Arc::new(snapshots),
+            answers: Arc::default(),
             observers,
             driver: std::sync::OnceLock::new(),
             leads,

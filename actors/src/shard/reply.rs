@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use steward_cluster::ids::ShardId;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::ExecuteError;
 use super::admit::{Permit, RETRY_AFTER};
 use crate::domain::account::Answer;
+use crate::supervisor::spawn_on;
+
+/// So few answers leave from the applier's thread: a task of their own would cost more.
+const ANSWERED_AT_ONCE_MAX: usize = 1;
 
 /// What a caller gets.
 pub(crate) type Outcome = Result<Answer, ExecuteError>;
@@ -32,6 +38,29 @@ impl Reply {
         if let Some(to) = self.to.take() {
             to.send(outcome).ok(); // The caller may have left; the events stand.
         }
+    }
+}
+
+/// The answers of one round, on their way out: whoever waits is woken from within the runtime, by one task, since each
+/// wake-up from the applier's thread would take the runtime's lock and perhaps a thread out of its sleep.
+#[derive(Default)]
+pub(crate) struct Answers(Mutex<Vec<(Reply, Outcome)>>);
+
+impl Answers {
+    pub(crate) fn add(&self, answers: Vec<(Reply, Outcome)>) {
+        self.0.lock().extend(answers);
+    }
+
+    /// Lets them go.
+    pub(crate) fn release(&self, runtime: &Handle) {
+        let answers = std::mem::take(&mut *self.0.lock());
+        let answer_all = |answers: Vec<(Reply, Outcome)>| {
+            answers.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
+        };
+        if answers.len() <= ANSWERED_AT_ONCE_MAX {
+            return answer_all(answers);
+        }
+        spawn_on(runtime, "answers", async move { answer_all(answers) });
     }
 }
 

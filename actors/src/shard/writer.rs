@@ -1,7 +1,7 @@
 //! ⑥ From decisions to log entries: one writer per led shard.
 //!
-//! Account actors hand in what they decided and go on. One entry is on its way at a time; what is decided meanwhile
-//! becomes the next one. When an entry is applied its answers leave.
+//! Account actors hand in what they decided and go on. One entry is on its way at a time; what is decided before its
+//! round begins goes into it, what is decided later becomes the next one. When an entry is applied its answers leave.
 //!
 //! # Invariants
 //! - **W1 durable**: an answer leaves only when every decision it is based on is applied, answers that changed nothing too.
@@ -16,14 +16,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use steward_cluster::ids::{ShardId, Term};
 use steward_cluster::raft::{DriverHandle, Proposal, ProposeError};
 
 use super::ExecuteError;
 use super::lead::Lead;
-use super::reply::{Outcome, Reply};
+use super::reply::{Answers, Outcome, Reply};
 use crate::metrics;
 
 /// An entry takes in no further decision once it has this many bytes.
@@ -39,13 +39,16 @@ pub(crate) struct Writer {
     term: Term,
     driver: DriverHandle,
     lead: Weak<Lead>,
+    answers: Arc<Answers>,
     state: Mutex<State>,
     durable: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    /// On its way.
+    /// Whether the driver will ask for the next entry, or has it.
+    is_proposed: bool,
+    /// Appended, or about to be.
     in_flight: Option<Waiting>,
     /// The entries after it, the last one open. Bounded by the permits its replies hold.
     next: VecDeque<Entry>,
@@ -68,9 +71,15 @@ struct Waiting {
 }
 
 impl Writer {
-    pub(crate) fn new(shard: ShardId, term: Term, driver: DriverHandle, lead: Weak<Lead>) -> Arc<Self> {
+    pub(crate) fn new(
+        shard: ShardId,
+        term: Term,
+        driver: DriverHandle,
+        lead: Weak<Lead>,
+        answers: Arc<Answers>,
+    ) -> Arc<Self> {
         let (state, durable) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { shard, term, driver, lead, state, durable })
+        Arc::new(Self { shard, term, driver, lead, answers, state, durable })
     }
 
     /// Takes in a decision; its answer leaves when it is applied.
@@ -91,7 +100,7 @@ impl Writer {
         entry.data.extend_from_slice(decision);
         entry.waiting.last_ticket = ticket;
         entry.waiting.replies.push((reply, outcome));
-        self.propose_next(state);
+        self.propose(state);
         Ticket(ticket)
     }
 
@@ -127,36 +136,46 @@ impl Writer {
         unsent.into_iter().for_each(|entry| entry.waiting.refuse(why));
     }
 
-    /// Sends the next entry when none is on its way. Takes the lock along: proposing may answer at once.
-    fn propose_next(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
-        if state.in_flight.is_some() {
+    /// Proposes the next entry when none is on its way. Takes the lock along: proposing may answer at once.
+    fn propose(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
+        if state.next.is_empty() || std::mem::replace(&mut state.is_proposed, true) {
             return;
         }
-        let Some(entry) = state.next.pop_front() else { return };
+        drop(state);
+        let (entry, writer) = (Arc::clone(self), Arc::clone(self));
+        let data = Box::new(move || entry.begin());
+        let done = Box::new(move |outcome: Result<_, ProposeError>| writer.landed(outcome.map(|_| ())));
+        self.driver.propose(Proposal { shard: self.shard, term: self.term, data, done });
+    }
+
+    /// The round of the next entry begins: closes it. Empty, and thereby refused, when the writer ended meanwhile.
+    fn begin(&self) -> Bytes {
+        let mut state = self.state.lock();
+        let Some(entry) = state.next.pop_front() else { return Bytes::new() };
         metrics::decisions_per_entry(entry.waiting.replies.len());
         state.in_flight = Some(entry.waiting);
-        drop(state);
-        let writer = Arc::clone(self);
-        let done = Box::new(move |outcome: Result<_, ProposeError>| writer.landed(outcome.map(|_| ())));
-        self.driver.propose(Proposal { shard: self.shard, term: self.term, data: entry.data.freeze(), done });
+        entry.data.freeze()
     }
 
     fn landed(self: &Arc<Self>, outcome: Result<(), ProposeError>) {
         let mut state = self.state.lock();
-        let landed = state.in_flight.take().expect("one entry is on its way until it lands");
+        state.is_proposed = false;
+        let landed = state.in_flight.take();
         match outcome {
             Ok(()) => {
+                let landed = landed.expect("only an entry that was asked for is applied");
                 self.durable.store(landed.last_ticket, Ordering::Release);
-                self.propose_next(state);
-                landed.replies.into_iter().for_each(|(reply, outcome)| reply.answer(outcome));
+                self.propose(state);
+                self.answers.add(landed.replies);
             }
             Err(refused) => {
+                let was_over = state.over.is_some();
                 let why = self.refusal(refused);
                 let unsent = state.end(&why); // Before the lock goes: nothing may be taken in on top of a refusal.
                 drop(state);
-                landed.refuse(&why);
+                landed.into_iter().for_each(|waiting| waiting.refuse(&why));
                 unsent.into_iter().for_each(|entry| entry.waiting.refuse(&why));
-                if let Some(lead) = self.lead.upgrade() {
+                if let Some(lead) = self.lead.upgrade().filter(|_| !was_over) {
                     lead.refused(refused);
                 }
             }

@@ -74,6 +74,7 @@ impl<M: StateMachine> Applier<M> {
             metrics::refused(&reason);
             done(Err(reason));
         }
+        self.machine.outcomes_told();
         metrics::role_changes(work.roles.len());
         for (shard, role) in work.roles {
             self.machine.role_changed(shard, role);

@@ -46,6 +46,9 @@ pub trait StateMachine: Send + 'static {
     /// Whatever keeps the entries from being applied; the driver gives up then.
     fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError>;
 
+    /// The outcomes of a round have been told to whoever proposed; more may be told before the next call.
+    fn outcomes_told(&mut self) {}
+
     /// This node's role in a shard changed; every entry handed over before is applied.
     fn role_changed(&mut self, shard: ShardId, role: Role);
 }

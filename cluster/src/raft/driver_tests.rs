@@ -150,7 +150,7 @@ impl Node {
 fn propose(handle: &DriverHandle, shard: ShardId, term: Term, data: Bytes) -> Result<LogIndex, ProposeError> {
     let (answer, answered) = crossbeam_channel::bounded(1);
     let done: Done = Box::new(move |outcome| answer.send(outcome).unwrap());
-    handle.propose(Proposal { shard, term, data, done });
+    handle.propose(Proposal { shard, term, data: Box::new(move || data), done });
     answered.recv_timeout(PATIENCE).expect("every proposal is answered")
 }
 

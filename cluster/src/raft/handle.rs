@@ -17,14 +17,18 @@ pub(crate) const INBOX_MAX: usize = 8192;
 /// thread (refusals for overload or after the end on the caller's), so it must be short and must not block.
 pub type Done = Box<dyn FnOnce(Result<LogIndex, ProposeError>) + Send>;
 
+/// Gives the bytes of one entry, not empty. Called once, on the driver's thread, when the round that appends the entry
+/// begins: what is decided while the entry waits for its round can still go into it.
+pub type Data = Box<dyn FnOnce() -> Bytes + Send>;
+
 /// Something a shard's leader has decided and wants in the log.
 pub struct Proposal {
     /// The shard.
     pub shard: ShardId,
     /// The term it was decided in; another term refuses it.
     pub term: Term,
-    /// One entry, not empty.
-    pub data: Bytes,
+    /// What becomes the entry. Not asked for when the proposal is refused before its round.
+    pub data: Data,
     /// Who waits for the outcome.
     pub done: Done,
 }

@@ -43,6 +43,6 @@ pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, abort_proc
 pub use self::election::ElectionTicks;
 pub use self::error::{ApplyError, DriverFailure, ProposeError, StartError};
 pub use self::group::IN_FLIGHT_MAX;
-pub use self::handle::{Done, DriverHandle, Proposal};
+pub use self::handle::{Data, Done, DriverHandle, Proposal};
 pub use self::round::{Committed, CommittedEntry, PeerMessage, Role, Round};
 pub use self::status::ShardStatus;

@@ -17,8 +17,9 @@ use crate::raft::handle::{Done, Inbox, Input};
 use crate::raft::status::StatusBoard;
 use crate::raft::{Core, Proposal, ProposeError, Round, metrics};
 
-/// Batches handed to the log and not durable; beyond that the driver waits and the inbox fills.
-pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// Batches handed to the log and not durable. While one is under way the driver sleeps and the inbox fills, so that a
+/// busy node does few large rounds instead of one for each proposal; rounds are short beside a sync.
+pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 1;
 /// Inputs taken from the inbox before a round.
 const INPUTS_MAX: usize = 1024;
 /// Payload bytes taken from the inbox before a round, so that a batch stays far below what the log takes as one.
@@ -106,11 +107,12 @@ impl Pump {
 
     fn propose(&mut self, Proposal { shard, term, data, done }: Proposal) -> usize {
         metrics::proposals(1);
-        let bytes = data.len();
         if self.log.is_space_low() {
             self.hand_over(Work { rejected: vec![(done, ProposeError::SpaceLow { shard })], ..Work::default() });
             return 0;
         }
+        let data = data();
+        let bytes = data.len();
         self.core.propose(shard, term, data, done);
         bytes
     }
