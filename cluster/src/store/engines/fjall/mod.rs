@@ -67,7 +67,7 @@ pub(in crate::store) struct Fjall {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// What writers, readers and the two workers share.
+/// What writers, readers and the two workers share. Locked in the order `writing`, `whole_below`, the tree's own locks.
 struct Shared {
     tree: AnyTree,
     /// Hands out the numbers of batches; the tree takes some for its versions.
@@ -231,8 +231,10 @@ impl Shared {
             let _writing = self.writing.lock();
             *self.whole_below.lock() = self.seqno.get();
         }
+        // Asked for first: a reader locks the number, then the history.
+        let watermark = self.watermark();
         let path = &self.tree.tree_config().path;
-        Ok(self.tree.get_version_history_lock().maintenance(path, self.watermark())?)
+        Ok(self.tree.get_version_history_lock().maintenance(path, watermark)?)
     }
 }
 
@@ -258,6 +260,9 @@ fn check_current(tree: &Path) -> Result<(), FolderFault> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     /// The tree reads these files without holding them against the checksum; on some of the bits it aborts the process.
@@ -285,6 +290,36 @@ mod tests {
             fs::write(tree.join(name), good).expect("writes");
         }
         Fjall::open(dir.path(), 1024 * 1024).expect("is whole");
+    }
+
+    /// Readers, the writer and both workers take the same locks.
+    #[test]
+    fn reads_go_on_while_memtables_are_flushed_and_merged() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
+        let row = |row: u8| Bytes::copy_from_slice(&[row]);
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let read = || {
+                while !is_done.load(Ordering::Relaxed) {
+                    let mut rows = vec![];
+                    let mut see = |_: &[u8], value: &[u8]| {
+                        rows.push(value.to_vec());
+                        ControlFlow::Continue(())
+                    };
+                    store.visit(&[0], &[9], Direction::Forward, &mut see).expect("reads");
+                    assert!(rows.windows(2).all(|pair| pair[0] == pair[1]), "half of a batch: {rows:?}");
+                }
+            };
+            scope.spawn(read);
+            scope.spawn(read);
+            for round in 0..200 {
+                let rows = (0..8).map(|number| (row(number), Some(row(round)))).collect();
+                store.commit(rows).expect("writes");
+                store.flush().expect("flushes");
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
     }
 
     /// Numbers of batches go on where the tables end: a batch after a restart wins over one before it.
