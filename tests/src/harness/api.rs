@@ -44,9 +44,14 @@ pub struct Api(Line);
 impl Api {
     /// Connects; an empty key means none.
     pub async fn connect(url: &str, key: &str) -> Self {
+        Self::try_connect(url, key).await.expect("the node accepts connections")
+    }
+
+    /// Connects to a node that may be down.
+    pub async fn try_connect(url: &str, key: &str) -> Result<Self, tonic::transport::Error> {
         let bearer = (!key.is_empty()).then(|| format!("Bearer {key}").parse().expect("a key is a header"));
-        let channel = Channel::from_shared(url.to_owned()).expect("the node's address is a URL").connect().await;
-        Self(InterceptedService::new(channel.expect("the node accepts connections"), Bearer(bearer)))
+        let channel = Channel::from_shared(url.to_owned()).expect("the node's address is a URL").connect().await?;
+        Ok(Self(InterceptedService::new(channel, Bearer(bearer))))
     }
 
     #[must_use]

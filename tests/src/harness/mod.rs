@@ -10,6 +10,7 @@
 mod api;
 mod bystander;
 mod feed;
+mod history;
 mod http;
 mod log_watch;
 mod node;
@@ -19,10 +20,12 @@ mod sign;
 mod tmpfs;
 mod tools;
 mod wait;
+mod workload;
 
 pub use api::{Api, Line};
 pub use bystander::{Bystander, receiver};
 pub use feed::{Follow, data};
+pub use history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber, Violation};
 pub use http::{Headers, Http, Reply, headers};
 pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
@@ -31,3 +34,4 @@ pub use sign::{Delivery, Platform};
 pub use tmpfs::Tmpfs;
 pub use tools::{Media, children_of, looped, probe, workspace};
 pub use wait::{WAIT_MAX, eventually, now_ms, skipped, within};
+pub use workload::{Address, Nodes, Plan, Run};

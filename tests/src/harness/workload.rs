@@ -1,0 +1,294 @@
+//! Clients, readers and subscribers at work on a cluster while a test breaks it. What they saw becomes a [`History`].
+//!
+//! Every client sends webhooks with ids of their own to accounts drawn from its seed, one at a time, and sends one again,
+//! with the same id, as long as nobody answered for it. Everybody finds the nodes through [`Nodes`], which the test keeps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use steward_proto::account::v1::GetAccountRequest;
+use steward_proto::event::v1::subscribe_request::From as Start;
+use steward_proto::event::v1::subscribe_response::Item;
+use steward_proto::event::v1::{Event, SubscribeRequest};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::api::Api;
+use super::feed::data;
+use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
+use super::http::Http;
+use super::sign::{Delivery, Platform};
+use super::wait::{WAIT_MAX, now_ms};
+
+/// How long one attempt may take before its outcome counts as unknown.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// How long a client goes on with one command.
+const COMMAND_MAX: Duration = Duration::from_secs(30);
+/// How soon a refused or broken attempt is made again.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Ids of two clients never meet.
+const IDS_PER_CLIENT: u64 = 1_000_000;
+
+/// How a node is reached.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub http: String,
+    pub grpc: String,
+    pub key: String,
+}
+
+/// Where the nodes are now; those that are down are left out or refuse.
+#[derive(Clone)]
+pub struct Nodes(Arc<watch::Sender<Vec<Address>>>);
+
+impl Nodes {
+    #[must_use]
+    pub fn new(addresses: Vec<Address>) -> Self {
+        Self(Arc::new(watch::channel(addresses).0))
+    }
+
+    /// From now on the nodes are there.
+    pub fn are(&self, addresses: Vec<Address>) {
+        self.0.send_replace(addresses);
+    }
+
+    /// One of them, whether it is up or not.
+    fn any(&self, random: &mut StdRng) -> Option<Address> {
+        let nodes = self.0.borrow();
+        (!nodes.is_empty()).then(|| nodes[random.random_range(0..nodes.len())].clone())
+    }
+}
+
+/// Who does how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub accounts: usize,
+    pub clients: u64,
+    pub commands_per_client: u64,
+    /// Of accounts drawn at random.
+    pub subscribers: u64,
+    pub readers: u64,
+}
+
+/// A run under way.
+pub struct Run {
+    shared: Arc<Shared>,
+    clients: JoinSet<Vec<Command>>,
+    readers: JoinSet<Vec<Read>>,
+    subscribers: JoinSet<Subscriber>,
+}
+
+struct Shared {
+    plan: Plan,
+    nodes: Nodes,
+    /// The path of each account's source.
+    paths: BTreeMap<String, String>,
+    moments: AtomicU64,
+    acknowledged: AtomicU64,
+    /// Set when the clients are done: readers end.
+    is_over: AtomicBool,
+    /// How far each account is in the end: subscribers read so far.
+    ends: watch::Sender<Option<BTreeMap<String, u64>>>,
+}
+
+impl Run {
+    /// Makes the accounts, then starts everybody.
+    pub async fn start(plan: Plan, nodes: Nodes) -> Self {
+        let first = nodes.0.borrow().first().expect("a node is up").clone();
+        let api = Api::connect(&first.grpc, &first.key).await;
+        let mut paths = BTreeMap::new();
+        for number in 0..plan.accounts {
+            let account = format!("account-{number}");
+            api.create_account(&account).await;
+            let (scheme, secret) = (Platform::GitHub.scheme(), Platform::GitHub.secret());
+            paths.insert(account.clone(), api.create_source(&account, "code", scheme, secret).await);
+        }
+        let shared = Arc::new(Shared {
+            plan,
+            nodes,
+            paths,
+            moments: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            ends: watch::channel(None).0,
+        });
+        let (mut clients, mut readers, mut subscribers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        for client in 0..plan.clients {
+            clients.spawn(Arc::clone(&shared).client(client));
+        }
+        for reader in 0..plan.readers {
+            readers.spawn(Arc::clone(&shared).reader(reader));
+        }
+        for subscriber in 0..plan.subscribers {
+            subscribers.spawn(Arc::clone(&shared).subscriber(subscriber));
+        }
+        Self { shared, clients, readers, subscribers }
+    }
+
+    /// Commands acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// Waits until the clients are done, then until the subscribers have read what they left; reads the feeds.
+    pub async fn finish(self) -> History {
+        let Self { shared, clients, readers, subscribers } = self;
+        let commands = clients.join_all().await.into_iter().flatten().collect();
+        shared.is_over.store(true, Ordering::Release);
+        let reads = readers.join_all().await.into_iter().flatten().collect();
+        let mut replicas = vec![];
+        let nodes = shared.nodes.0.borrow().clone();
+        for node in &nodes {
+            replicas.push(shared.feeds(node).await);
+        }
+        let last = |feed: &Vec<SeenEvent>| feed.last().map_or(0, |seen| seen.seq);
+        let ends = replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
+        shared.ends.send_replace(Some(ends));
+        let subscribers = timeout(WAIT_MAX, subscribers.join_all()).await.expect("the subscribers read to the end");
+        History { commands, reads, subscribers, replicas, effects: None }
+    }
+}
+
+impl Shared {
+    fn moment(&self) -> Moment {
+        self.moments.fetch_add(1, Ordering::AcqRel)
+    }
+
+    fn any_account(&self, random: &mut StdRng) -> &str {
+        let at = random.random_range(0..self.paths.len());
+        self.paths.keys().nth(at).expect("fewer than there are")
+    }
+
+    async fn client(self: Arc<Self>, client: u64) -> Vec<Command> {
+        let mut random = StdRng::seed_from_u64(self.plan.seed ^ client);
+        let mut commands = vec![];
+        for number in 0..self.plan.commands_per_client {
+            let account = self.any_account(&mut random).to_owned();
+            let delivery = Platform::GitHub.sample(client * IDS_PER_CLIENT + number);
+            let sent = self.moment();
+            let outcome = self.insist(&account, &delivery, &mut random).await;
+            commands.push(Command { account, id: delivery.id, sent, ended: self.moment(), outcome });
+        }
+        commands
+    }
+
+    /// Sends until somebody answers for it or the time is over.
+    async fn insist(&self, account: &str, delivery: &Delivery, random: &mut StdRng) -> Outcome {
+        let mut outcome = Outcome::Refused;
+        let insisting = async {
+            loop {
+                match self.attempt(account, delivery, random).await {
+                    accepted @ Outcome::Accepted { .. } => return accepted,
+                    Outcome::Unknown => outcome = Outcome::Unknown,
+                    Outcome::Refused => {}
+                }
+                sleep(AGAIN_AFTER).await;
+            }
+        };
+        let insisted = timeout(COMMAND_MAX, insisting).await;
+        let Ok(accepted) = insisted else { return outcome };
+        self.acknowledged.fetch_add(1, Ordering::AcqRel);
+        accepted
+    }
+
+    async fn attempt(&self, account: &str, delivery: &Delivery, random: &mut StdRng) -> Outcome {
+        let Some(node) = self.nodes.any(random) else { return Outcome::Refused };
+        let Ok(mut http) = Http::connect(&node.http).await else { return Outcome::Refused };
+        let path = &self.paths[account];
+        let headers = delivery.signed(now_ms(), "");
+        match timeout(ATTEMPT_MAX, http.send("POST", path, &headers, &delivery.body)).await {
+            Ok(Ok(reply)) if reply.status == 200 => {
+                Outcome::Accepted { seq: reply.json()["seq"].as_u64().expect("an answer has a number") }
+            }
+            // These say that nothing was done.
+            Ok(Ok(reply)) if matches!(reply.status, 429 | 507) => Outcome::Refused,
+            Ok(_) | Err(_) => Outcome::Unknown,
+        }
+    }
+
+    async fn reader(self: Arc<Self>, reader: u64) -> Vec<Read> {
+        let mut random = StdRng::seed_from_u64(self.plan.seed ^ (1 << 32) ^ reader);
+        let mut reads = vec![];
+        while !self.is_over.load(Ordering::Acquire) {
+            let account = self.any_account(&mut random).to_owned();
+            let Some(node) = self.nodes.any(&mut random) else { continue };
+            let asked = self.moment();
+            let Some(last_seq) = last_seq(&node, &account).await else {
+                sleep(AGAIN_AFTER).await;
+                continue;
+            };
+            reads.push(Read { account, asked, answered: self.moment(), last_seq });
+        }
+        reads
+    }
+
+    async fn subscriber(self: Arc<Self>, subscriber: u64) -> Subscriber {
+        let mut random = StdRng::seed_from_u64(self.plan.seed ^ (2 << 32) ^ subscriber);
+        let account = self.any_account(&mut random).to_owned();
+        let mut events: Vec<SeenEvent> = vec![];
+        let mut ends = self.ends.subscribe();
+        loop {
+            let seq = events.last().map_or(0, |seen| seen.seq);
+            let end = ends.borrow_and_update().as_ref().map(|ends| ends[&account]);
+            if end.is_some_and(|end| seq >= end) {
+                return Subscriber { account, events };
+            }
+            if let Some(node) = self.nodes.any(&mut random) {
+                tokio::select! {
+                    () = follow(&node, &account, &mut events, end) => {}
+                    // From here on it is known where to stop.
+                    changed = ends.changed(), if end.is_none() => changed.expect("the run is there"),
+                }
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// What a node has of every account.
+    async fn feeds(&self, node: &Address) -> BTreeMap<String, Vec<SeenEvent>> {
+        let api = Api::connect(&node.grpc, &node.key).await;
+        let mut feeds = BTreeMap::new();
+        for account in self.paths.keys() {
+            feeds.insert(account.clone(), api.feed(account).await.iter().map(seen).collect());
+        }
+        feeds
+    }
+}
+
+async fn last_seq(node: &Address, account: &str) -> Option<u64> {
+    let api = Api::try_connect(&node.grpc, &node.key).await.ok()?;
+    let request = GetAccountRequest { account_id: account.to_owned() };
+    let answer = timeout(ATTEMPT_MAX, api.accounts().get_account(request)).await.ok()?.ok()?;
+    Some(answer.into_inner().account?.last_seq)
+}
+
+/// Reads on after the last event, until the end that is known or until the stream breaks.
+async fn follow(node: &Address, account: &str, events: &mut Vec<SeenEvent>, end: Option<u64>) {
+    let Ok(api) = Api::try_connect(&node.grpc, &node.key).await else { return };
+    let from = Some(Start::AfterSeq(events.last().map_or(0, |last| last.seq)));
+    let request = SubscribeRequest { account_id: account.to_owned(), from, types: vec![], until_now: false };
+    let Ok(stream) = api.events().subscribe(request).await else { return };
+    let mut stream = stream.into_inner();
+    while let Ok(Some(answer)) = stream.message().await {
+        match answer.item {
+            Some(Item::Event(event)) => events.push(seen(&event)),
+            Some(Item::Gap(gap)) => panic!("the feed lost events: {gap:?}"),
+            Some(Item::CaughtUpSeq(_)) | None => {}
+        }
+        if end.is_some_and(|end| events.last().is_some_and(|last| last.seq >= end)) {
+            return;
+        }
+    }
+}
+
+fn seen(event: &Event) -> SeenEvent {
+    let id = data(event)["delivery_ids"][0].as_str().map(str::to_owned);
+    SeenEvent { seq: event.seq, id }
+}
