@@ -1,7 +1,8 @@
-//! Seeded simulation of consensus over the log: the production core, a disk that loses power, a network that loses
-//! messages, and a store that forgets what it had not synced. One thread; equal seeds give equal runs.
+//! Seeded simulation of consensus over the log: the production core, a disk that loses power, a network that loses,
+//! doubles and reorders messages and is cut in one direction or both, clocks that go slow, and a store that forgets what
+//! it had not synced. One thread; equal seeds give equal runs.
 //!
-//! `SEED=17 cargo test --test sim` replays one failing run, step for step.
+//! `SEED=17 cargo test --test sim` replays one failing run, step for step; `SEEDS=1000` tries more of them.
 
 mod disk;
 mod fault;
@@ -21,12 +22,14 @@ const STEPS_PER_NODE: usize = 700;
 /// A planted fault shows in most seeds; this many are tried.
 const FAULT_SEEDS: u64 = 60;
 
-/// The one seed asked for, or the usual ones.
-#[expect(clippy::disallowed_methods, reason = "the seed to replay is given on the command line of the test")]
+/// The one seed asked for, as many as asked for, or the usual ones.
+#[expect(clippy::disallowed_methods, reason = "the seeds to run are given on the command line of the test")]
 fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SEED") {
-        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
-        Err(_) => (0..count).collect(),
+    let given = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number of a seed, or of seeds"));
+    match (given("SEED"), given("SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(more)) => (0..more).collect(),
+        (None, None) => (0..count).collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The cluster, the network between its nodes, and the dice: every step does one thing that could happen next.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
@@ -23,8 +25,11 @@ pub(crate) struct Sim {
     rng: StdRng,
     /// Sender and message, in the order they were sent.
     network: Vec<(NodeId, PeerMessage)>,
-    /// A node nobody hears and that hears nobody.
-    cut_off: Option<NodeId>,
+    /// From whom to whom nothing comes through; a node may hear one that does not hear it.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// How each clock goes: of so many ticks of the wall a node sees one.
+    slowness: Vec<u64>,
+    wall: u64,
 }
 
 impl Sim {
@@ -36,7 +41,9 @@ impl Sim {
             oracle: Oracle::default(),
             rng: StdRng::seed_from_u64(seed),
             network: Vec::new(),
-            cut_off: None,
+            cut: BTreeSet::new(),
+            slowness: vec![1; voters.len()],
+            wall: 0,
         };
         sim.nodes.iter_mut().try_for_each(Node::start)?;
         Ok(sim)
@@ -51,22 +58,23 @@ impl Sim {
             330..460 => self.each_or_one(at, Self::write),
             460..590 => self.each_or_one(at, |sim, at| sim.nodes[at].report()),
             590..720 => self.nodes[at].apply(&mut self.oracle)?,
-            720..750 => self.nodes.iter_mut().for_each(Node::tick),
+            720..750 => self.tick(),
             750..940 => self.deliver_some(),
             940..955 => self.nodes[at].store.sync(),
             955..970 => self.take_snapshot(at),
             970..973 => self.crash(at),
             973..976 => self.nodes[at].disk.light(self.rng.random_range(0..6)),
             976..996 => self.restart(at)?,
-            996..998 => self.cut_off = Some(self.nodes[at].id),
-            _ => self.cut_off = None,
+            996..998 => self.cut(at),
+            998 => self.slowness[at] = self.rng.random_range(1..4),
+            _ => self.cut.clear(),
         }
         Ok(())
     }
 
     /// Ends all faults and lets everything under way arrive.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        self.cut_off = None;
+        self.cut.clear();
         for round in 0..SETTLING_ROUNDS_MAX {
             for at in 0..self.nodes.len() {
                 self.restart(at)?;
@@ -134,6 +142,31 @@ impl Sim {
         }
     }
 
+    /// The wall clock moves; whose clock is slow notices only now and then.
+    fn tick(&mut self) {
+        self.wall += 1;
+        for (node, slowness) in self.nodes.iter_mut().zip(&self.slowness) {
+            if self.wall.is_multiple_of(*slowness) {
+                node.tick();
+            }
+        }
+    }
+
+    /// Cuts a node off from all others, or one link in both directions or in one.
+    fn cut(&mut self, at: usize) {
+        let one = self.nodes[at].id;
+        let other = self.nodes[self.rng.random_range(0..self.nodes.len())].id;
+        match self.rng.random_range(0..3) {
+            0 => {
+                for node in &self.nodes {
+                    self.cut.extend([(one, node.id), (node.id, one)]);
+                }
+            }
+            1 => self.cut.extend([(one, other), (other, one)]),
+            _ => self.cut.extend([(one, other)]),
+        }
+    }
+
     fn turn(&mut self, at: usize) {
         let from = self.nodes[at].id;
         let messages = self.nodes[at].turn();
@@ -167,7 +200,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Some messages arrive, each time any of those under way; a few are lost on the way.
+    /// Some messages arrive, each time any of those under way; a few are lost on the way, a few come again later.
     fn deliver_some(&mut self) {
         for _ in 0..self.rng.random_range(1..16) {
             if self.network.is_empty() {
@@ -175,10 +208,13 @@ impl Sim {
             }
             let which = self.rng.random_range(0..self.network.len());
             let (from, message) = self.network.remove(which);
-            let lost = self.cut_off.is_some_and(|node| node == from || node == message.to());
-            if !lost && !self.rng.random_bool(0.02) {
-                self.arrive(message);
+            if self.cut.contains(&(from, message.to())) || self.rng.random_bool(0.02) {
+                continue;
             }
+            if self.rng.random_bool(0.02) {
+                self.network.push((from, message.clone()));
+            }
+            self.arrive(message);
         }
     }
 

@@ -6,6 +6,8 @@ use steward_cluster::clock::{Clock as _, SystemClock};
 
 /// How long a condition may take when nothing else is said: far beyond what a loaded machine needs.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How soon a refused or broken attempt is made again.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How often a condition that nobody announces is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -45,6 +47,11 @@ pub async fn eventually<T>(limit: Duration, what: &str, mut found: impl AsyncFnM
     };
     let looked = tokio::time::timeout(limit, looking).await;
     looked.unwrap_or_else(|_| panic!("waited {limit:?} in vain for {what}"))
+}
+
+/// Leaves a node that refused, or is down, alone for a moment before it is asked again.
+pub(super) async fn again() {
+    tokio::time::sleep(AGAIN_AFTER).await;
 }
 
 /// Wall time in milliseconds since 1970: platforms stamp their webhooks with it.

@@ -16,21 +16,19 @@ use steward_proto::event::v1::subscribe_response::Item;
 use steward_proto::event::v1::{Event, SubscribeRequest};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::api::Api;
 use super::feed::data;
 use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
 use super::http::Http;
 use super::sign::{Delivery, Platform};
-use super::wait::{WAIT_MAX, now_ms};
+use super::wait::{WAIT_MAX, again, now_ms};
 
 /// How long one attempt may take before its outcome counts as unknown.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// How long a client goes on with one command.
 const COMMAND_MAX: Duration = Duration::from_secs(30);
-/// How soon a refused or broken attempt is made again.
-const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// Ids of two clients never meet.
 const IDS_PER_CLIENT: u64 = 1_000_000;
 
@@ -189,7 +187,7 @@ impl Shared {
                     Outcome::Unknown => outcome = Outcome::Unknown,
                     Outcome::Refused => {}
                 }
-                sleep(AGAIN_AFTER).await;
+                again().await;
             }
         };
         let insisted = timeout(COMMAND_MAX, insisting).await;
@@ -221,7 +219,7 @@ impl Shared {
             let Some(node) = self.nodes.any(&mut random) else { continue };
             let asked = self.moment();
             let Some(last_seq) = last_seq(&node, &account).await else {
-                sleep(AGAIN_AFTER).await;
+                again().await;
                 continue;
             };
             reads.push(Read { account, asked, answered: self.moment(), last_seq });
@@ -247,7 +245,7 @@ impl Shared {
                     changed = ends.changed(), if end.is_none() => changed.expect("the run is there"),
                 }
             }
-            sleep(AGAIN_AFTER).await;
+            again().await;
         }
     }
 
