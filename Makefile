@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/steward-target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint bench bench-peers
+.PHONY: demo test lint mutants bench bench-peers
 
 demo:
 	scripts/setup
@@ -27,6 +27,9 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+mutants:
+	scripts/mutants
 
 bench:
 	cargo build --release --locked -p steward-node -p steward-tests --bin steward --bin bench
