@@ -13,7 +13,7 @@ fn address(node: &Node) -> Address {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_under_load_lose_double_and_misorder_nothing() {
-    let mut node = Node::start();
+    let mut node = Node::builder().reaching_loopback().start();
     let nodes = Nodes::new(vec![address(&node)]);
     let run = Run::start(PLAN, nodes.clone()).await;
     for life in 1..=KILLS {

@@ -1,15 +1,16 @@
 //! Clients, readers and subscribers at work on a cluster while a test breaks it. What they saw becomes a [`History`].
 //!
-//! Every client sends webhooks with ids of their own to accounts drawn from its seed, one at a time, and sends one again,
+//! A receiver takes the outbound webhooks that the accepted ones cause. Every client sends webhooks with ids of their own to accounts drawn from its seed, one at a time, and sends one again,
 //! with the same id, as long as nobody answered for it. Everybody finds the nodes through [`Nodes`], which the test keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
 use steward_proto::account::v1::GetAccountRequest;
 use steward_proto::event::v1::subscribe_request::From as Start;
 use steward_proto::event::v1::subscribe_response::Item;
@@ -22,13 +23,16 @@ use super::api::Api;
 use super::feed::data;
 use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
 use super::http::Http;
+use super::outside::Outside;
 use super::sign::{Delivery, Platform};
-use super::wait::{WAIT_MAX, again, now_ms};
+use super::wait::{WAIT_MAX, again, eventually, now_ms};
 
 /// How long one attempt may take before its outcome counts as unknown.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// How long a client goes on with one command.
 const COMMAND_MAX: Duration = Duration::from_secs(30);
+/// What outbound webhooks are signed with.
+const RECEIVER_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Ids of two clients never meet.
 const IDS_PER_CLIENT: u64 = 1_000_000;
 
@@ -80,6 +84,7 @@ pub struct Run {
     clients: JoinSet<Vec<Command>>,
     readers: JoinSet<Vec<Read>>,
     subscribers: JoinSet<Subscriber>,
+    receiver: Outside,
 }
 
 struct Shared {
@@ -100,12 +105,15 @@ impl Run {
     pub async fn start(plan: Plan, nodes: Nodes) -> Self {
         let first = nodes.0.borrow().first().expect("a node is up").clone();
         let api = Api::connect(&first.grpc, &first.key).await;
+        let receiver = Outside::start(|_, _| (204, vec![], vec![]));
         let mut paths = BTreeMap::new();
         for number in 0..plan.accounts {
             let account = format!("account-{number}");
             api.create_account(&account).await;
             let (scheme, secret) = (Platform::GitHub.scheme(), Platform::GitHub.secret());
             paths.insert(account.clone(), api.create_source(&account, "code", scheme, secret).await);
+            let (url, pattern) = (receiver.url("/in"), Platform::GitHub.event_type());
+            api.create_endpoint(&account, "receiver", &url, pattern, RECEIVER_SECRET).await;
         }
         let shared = Arc::new(Shared {
             plan,
@@ -126,7 +134,7 @@ impl Run {
         for subscriber in 0..plan.subscribers {
             subscribers.spawn(Arc::clone(&shared).subscriber(subscriber));
         }
-        Self { shared, clients, readers, subscribers }
+        Self { shared, clients, readers, subscribers, receiver }
     }
 
     /// Commands acknowledged so far.
@@ -135,10 +143,19 @@ impl Run {
         self.shared.acknowledged.load(Ordering::Acquire)
     }
 
-    /// Waits until the clients are done, then until the subscribers have read what they left; reads the feeds.
+    /// Waits until the clients are done, then until receiver and subscribers have what they left; reads the feeds.
     pub async fn finish(self) -> History {
-        let Self { shared, clients, readers, subscribers } = self;
-        let commands = clients.join_all().await.into_iter().flatten().collect();
+        let Self { shared, clients, readers, subscribers, receiver } = self;
+        let commands: Vec<Command> = clients.join_all().await.into_iter().flatten().collect();
+        let accepted = |command: &&Command| matches!(command.outcome, Outcome::Accepted { .. });
+        let accepted: BTreeSet<&str> = commands.iter().filter(accepted).map(|command| command.id.as_str()).collect();
+        // What is unknown may arrive as well; the check will tell.
+        let all_arrived = async || {
+            let effects = effects(&receiver);
+            let got: BTreeSet<&str> = effects.values().flatten().map(String::as_str).collect();
+            accepted.is_subset(&got).then_some(())
+        };
+        eventually(WAIT_MAX, "the receiver to get every webhook", all_arrived).await;
         shared.is_over.store(true, Ordering::Release);
         let reads = readers.join_all().await.into_iter().flatten().collect();
         let mut replicas = vec![];
@@ -150,7 +167,7 @@ impl Run {
         let ends = replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
         shared.ends.send_replace(Some(ends));
         let subscribers = timeout(WAIT_MAX, subscribers.join_all()).await.expect("the subscribers read to the end");
-        History { commands, reads, subscribers, replicas, effects: None }
+        History { commands, reads, subscribers, replicas, effects: Some(effects(&receiver)) }
     }
 }
 
@@ -284,6 +301,26 @@ async fn follow(node: &Address, account: &str, events: &mut Vec<SeenEvent>, end:
             return;
         }
     }
+}
+
+/// The ids of the webhooks that arrived, by account.
+///
+/// # Panics
+/// When one message id stands for two of them.
+fn effects(receiver: &Outside) -> BTreeMap<String, Vec<String>> {
+    let mut effects: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut by_message: BTreeMap<String, String> = BTreeMap::new();
+    for request in receiver.seen() {
+        let body: Value = serde_json::from_slice(&request.body).expect("a delivery is JSON");
+        let data = &body["data"];
+        let account = data["account_id"].as_str().expect("a delivery names its account").to_owned();
+        let id = data["event"]["delivery_ids"][0].as_str().expect("a delivery of an accepted webhook").to_owned();
+        let message = request.header("webhook-id").expect("a delivery has an id").to_owned();
+        let known = by_message.entry(message).or_insert_with(|| id.clone());
+        assert_eq!(*known, id, "one message id for two webhooks");
+        effects.entry(account).or_default().push(id);
+    }
+    effects
 }
 
 fn seen(event: &Event) -> SeenEvent {
