@@ -223,7 +223,7 @@ fn applied_change(shard: ShardId, index: LogIndex) -> (Bytes, Option<Bytes>) {
 }
 
 /// A full disk says nothing about what is on it.
-fn is_full_disk(error: &StoreError) -> bool {
+pub(super) fn is_full_disk(error: &(dyn std::error::Error + 'static)) -> bool {
     chain(error).any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
     })
