@@ -1,6 +1,6 @@
 //! A node that is killed again and again under load.
 
-use steward_tests::harness::{Address, Node, Nodes, Plan, Run, WAIT_MAX, eventually};
+use steward_tests::harness::{Address, Node, Nodes, Outcome, Plan, Run, WAIT_MAX, eventually};
 
 const KILLS: u64 = 5;
 const PLAN: Plan = Plan { seed: 7, accounts: 20, clients: 8, commands_per_client: 120, subscribers: 6, readers: 2 };
@@ -29,6 +29,8 @@ async fn kills_under_load_lose_double_and_misorder_nothing() {
     // A run that gets nowhere breaks no promise.
     let sent = history.commands.len();
     assert_eq!(u64::try_from(sent).unwrap(), PLAN.clients * PLAN.commands_per_client);
+    let refused = history.commands.iter().filter(|command| command.outcome == Outcome::Refused).count();
+    assert!(refused > 0 && refused < sent / 5, "{refused} of {sent} were refused");
     assert!(history.subscribers.iter().all(|subscriber| !subscriber.events.is_empty()));
     assert!(history.reads.len() > 10, "{} reads", history.reads.len());
 }

@@ -6,8 +6,6 @@ use steward_cluster::clock::{Clock as _, SystemClock};
 
 /// How long a condition may take when nothing else is said: far beyond what a loaded machine needs.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How soon a refused or broken attempt is made again.
-const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How often a condition that nobody announces is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -36,7 +34,13 @@ pub fn within<T>(limit: Duration, what: &str, found: impl FnMut() -> Option<T>) 
 ///
 /// # Panics
 /// When `limit` passes first.
-pub async fn eventually<T>(limit: Duration, what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(limit: Duration, what: &str, found: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = found_within(limit, found).await;
+    found.unwrap_or_else(|| panic!("waited {limit:?} in vain for {what}"))
+}
+
+/// Asks until `found` answers something; nothing when `limit` passes first.
+pub(super) async fn found_within<T>(limit: Duration, mut found: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let looking = async {
         loop {
             if let Some(found) = found().await {
@@ -45,13 +49,7 @@ pub async fn eventually<T>(limit: Duration, what: &str, mut found: impl AsyncFnM
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    let looked = tokio::time::timeout(limit, looking).await;
-    looked.unwrap_or_else(|_| panic!("waited {limit:?} in vain for {what}"))
-}
-
-/// Leaves a node that refused, or is down, alone for a moment before it is asked again.
-pub(super) async fn again() {
-    tokio::time::sleep(AGAIN_AFTER).await;
+    tokio::time::timeout(limit, looking).await.ok()
 }
 
 /// Wall time in milliseconds since 1970: platforms stamp their webhooks with it.

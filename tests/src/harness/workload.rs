@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -14,10 +15,10 @@ use serde_json::Value;
 use steward_proto::account::v1::GetAccountRequest;
 use steward_proto::event::v1::subscribe_request::From as Start;
 use steward_proto::event::v1::subscribe_response::Item;
-use steward_proto::event::v1::{Event, SubscribeRequest};
+use steward_proto::event::v1::{Event, SubscribeRequest, SubscribeResponse};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tonic::Streaming;
 
 use super::api::Api;
 use super::feed::data;
@@ -25,7 +26,7 @@ use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscri
 use super::http::Http;
 use super::outside::Outside;
 use super::sign::{Delivery, Platform};
-use super::wait::{WAIT_MAX, again, eventually, now_ms};
+use super::wait::{WAIT_MAX, eventually, found_within, now_ms};
 
 /// How long one attempt may take before its outcome counts as unknown.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +34,9 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 const COMMAND_MAX: Duration = Duration::from_secs(30);
 /// What outbound webhooks are signed with.
 const RECEIVER_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// Of so many commands of a client one is forged, and must be refused whatever happens meanwhile.
+const FORGED_EVERY: u64 = 10;
+const FORGED_SECRET: &str = "not the secret of any source";
 /// Ids of two clients never meet.
 const IDS_PER_CLIENT: u64 = 1_000_000;
 
@@ -81,9 +85,9 @@ pub struct Plan {
 /// A run under way.
 pub struct Run {
     shared: Arc<Shared>,
-    clients: JoinSet<Vec<Command>>,
-    readers: JoinSet<Vec<Read>>,
-    subscribers: JoinSet<Subscriber>,
+    clients: Vec<JoinHandle<Vec<Command>>>,
+    readers: Vec<JoinHandle<Vec<Read>>>,
+    subscribers: Vec<JoinHandle<Subscriber>>,
     receiver: Outside,
 }
 
@@ -124,16 +128,11 @@ impl Run {
             is_over: AtomicBool::new(false),
             ends: watch::channel(None).0,
         });
-        let (mut clients, mut readers, mut subscribers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
-        for client in 0..plan.clients {
-            clients.spawn(Arc::clone(&shared).client(client));
-        }
-        for reader in 0..plan.readers {
-            readers.spawn(Arc::clone(&shared).reader(reader));
-        }
-        for subscriber in 0..plan.subscribers {
-            subscribers.spawn(Arc::clone(&shared).subscriber(subscriber));
-        }
+        let of = |number: u64| (Arc::clone(&shared), number);
+        let clients = (0..plan.clients).map(of).map(|(shared, client)| apart(move || shared.client(client)));
+        let readers = (0..plan.readers).map(of).map(|(shared, reader)| apart(move || shared.reader(reader)));
+        let subscribers = (0..plan.subscribers).map(of).map(|(shared, at)| apart(move || shared.subscriber(at)));
+        let (clients, readers, subscribers) = (clients.collect(), readers.collect(), subscribers.collect());
         Self { shared, clients, readers, subscribers, receiver }
     }
 
@@ -146,7 +145,7 @@ impl Run {
     /// Waits until the clients are done, then until receiver and subscribers have what they left; reads the feeds.
     pub async fn finish(self) -> History {
         let Self { shared, clients, readers, subscribers, receiver } = self;
-        let commands: Vec<Command> = clients.join_all().await.into_iter().flatten().collect();
+        let commands: Vec<Command> = all(clients).await.into_iter().flatten().collect();
         let accepted = |command: &&Command| matches!(command.outcome, Outcome::Accepted { .. });
         let accepted: BTreeSet<&str> = commands.iter().filter(accepted).map(|command| command.id.as_str()).collect();
         // What is unknown may arrive as well; the check will tell.
@@ -157,7 +156,7 @@ impl Run {
         };
         eventually(WAIT_MAX, "the receiver to get every webhook", all_arrived).await;
         shared.is_over.store(true, Ordering::Release);
-        let reads = readers.join_all().await.into_iter().flatten().collect();
+        let reads = all(readers).await.into_iter().flatten().collect();
         let mut replicas = vec![];
         let nodes = shared.nodes.0.borrow().clone();
         for node in &nodes {
@@ -166,7 +165,7 @@ impl Run {
         let last = |feed: &Vec<SeenEvent>| feed.last().map_or(0, |seen| seen.seq);
         let ends = replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
         shared.ends.send_replace(Some(ends));
-        let subscribers = timeout(WAIT_MAX, subscribers.join_all()).await.expect("the subscribers read to the end");
+        let subscribers = timeout(WAIT_MAX, all(subscribers)).await.expect("the subscribers read to the end");
         History { commands, reads, subscribers, replicas, effects: Some(effects(&receiver)) }
     }
 }
@@ -188,43 +187,34 @@ impl Shared {
             let account = self.any_account(&mut random).to_owned();
             let delivery = Platform::GitHub.sample(client * IDS_PER_CLIENT + number);
             let sent = self.moment();
-            let outcome = self.insist(&account, &delivery, &mut random).await;
+            let secret = if number % FORGED_EVERY == 0 { FORGED_SECRET } else { Platform::GitHub.secret() };
+            let outcome = self.insist(&account, &delivery, secret, &mut random).await;
             commands.push(Command { account, id: delivery.id, sent, ended: self.moment(), outcome });
         }
         commands
     }
 
     /// Sends until somebody answers for it or the time is over.
-    async fn insist(&self, account: &str, delivery: &Delivery, random: &mut StdRng) -> Outcome {
-        let mut outcome = Outcome::Refused;
-        let insisting = async {
-            loop {
-                match self.attempt(account, delivery, random).await {
-                    accepted @ Outcome::Accepted { .. } => return accepted,
-                    Outcome::Unknown => outcome = Outcome::Unknown,
-                    Outcome::Refused => {}
-                }
-                again().await;
-            }
-        };
-        let insisted = timeout(COMMAND_MAX, insisting).await;
-        let Ok(accepted) = insisted else { return outcome };
-        self.acknowledged.fetch_add(1, Ordering::AcqRel);
-        accepted
+    async fn insist(&self, account: &str, delivery: &Delivery, secret: &str, random: &mut StdRng) -> Outcome {
+        let answered = found_within(COMMAND_MAX, async || self.attempt(account, delivery, secret, random).await).await;
+        let outcome = answered.unwrap_or(Outcome::Unknown);
+        if let Outcome::Accepted { .. } = outcome {
+            self.acknowledged.fetch_add(1, Ordering::AcqRel);
+        }
+        outcome
     }
 
-    async fn attempt(&self, account: &str, delivery: &Delivery, random: &mut StdRng) -> Outcome {
-        let Some(node) = self.nodes.any(random) else { return Outcome::Refused };
-        let Ok(mut http) = Http::connect(&node.http).await else { return Outcome::Refused };
-        let path = &self.paths[account];
-        let headers = delivery.signed(now_ms(), "");
-        match timeout(ATTEMPT_MAX, http.send("POST", path, &headers, &delivery.body)).await {
-            Ok(Ok(reply)) if reply.status == 200 => {
-                Outcome::Accepted { seq: reply.json()["seq"].as_u64().expect("an answer has a number") }
-            }
-            // These say that nothing was done.
-            Ok(Ok(reply)) if matches!(reply.status, 429 | 507) => Outcome::Refused,
-            Ok(_) | Err(_) => Outcome::Unknown,
+    /// One attempt; nothing when it is to be made again.
+    async fn attempt(&self, account: &str, delivery: &Delivery, secret: &str, random: &mut StdRng) -> Option<Outcome> {
+        let node = self.nodes.any(random)?;
+        let mut http = Http::connect(&node.http).await.ok()?;
+        let headers = delivery.signed_with(secret, now_ms(), "");
+        let sending = http.send("POST", &self.paths[account], &headers, &delivery.body);
+        let reply = timeout(ATTEMPT_MAX, sending).await.ok()?.ok()?;
+        match reply.status {
+            200 => Some(Outcome::Accepted { seq: reply.json()["seq"].as_u64().expect("an answer has a number") }),
+            401 => Some(Outcome::Refused),
+            _ => None,
         }
     }
 
@@ -233,13 +223,13 @@ impl Shared {
         let mut reads = vec![];
         while !self.is_over.load(Ordering::Acquire) {
             let account = self.any_account(&mut random).to_owned();
-            let Some(node) = self.nodes.any(&mut random) else { continue };
-            let asked = self.moment();
-            let Some(last_seq) = last_seq(&node, &account).await else {
-                again().await;
-                continue;
-            };
-            reads.push(Read { account, asked, answered: self.moment(), last_seq });
+            let answered = found_within(WAIT_MAX, async || {
+                let node = self.nodes.any(&mut random)?;
+                let asked = self.moment();
+                let last_seq = last_seq(&node, &account).await?;
+                Some(Read { account: account.clone(), asked, answered: self.moment(), last_seq })
+            });
+            reads.push(answered.await.expect("a node answers in the end"));
         }
         reads
     }
@@ -255,14 +245,13 @@ impl Shared {
             if end.is_some_and(|end| seq >= end) {
                 return Subscriber { account, events };
             }
-            if let Some(node) = self.nodes.any(&mut random) {
-                tokio::select! {
-                    () = follow(&node, &account, &mut events, end) => {}
-                    // From here on it is known where to stop.
-                    changed = ends.changed(), if end.is_none() => changed.expect("the run is there"),
-                }
+            let opened = found_within(WAIT_MAX, async || subscribe(&self.nodes.any(&mut random)?, &account, seq).await);
+            let stream = opened.await.expect("a node takes the subscription in the end");
+            tokio::select! {
+                () = follow(stream, &mut events, end) => {}
+                // From here on it is known where to stop.
+                changed = ends.changed(), if end.is_none() => changed.expect("the run is there"),
             }
-            again().await;
         }
     }
 
@@ -277,6 +266,21 @@ impl Shared {
     }
 }
 
+/// Somebody of the run, with a thread and a runtime of its own.
+fn apart<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce() -> F + Send + 'static) -> JoinHandle<T> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        runtime.block_on(work())
+    })
+}
+
+/// What all of them saw; the panic of one is the caller's.
+async fn all<T: Send + 'static>(working: Vec<JoinHandle<T>>) -> Vec<T> {
+    let join = |one: JoinHandle<T>| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let joining = tokio::task::spawn_blocking(move || working.into_iter().map(join).collect());
+    joining.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 async fn last_seq(node: &Address, account: &str) -> Option<u64> {
     let api = Api::try_connect(&node.grpc, &node.key).await.ok()?;
     let request = GetAccountRequest { account_id: account.to_owned() };
@@ -284,13 +288,16 @@ async fn last_seq(node: &Address, account: &str) -> Option<u64> {
     Some(answer.into_inner().account?.last_seq)
 }
 
-/// Reads on after the last event, until the end that is known or until the stream breaks.
-async fn follow(node: &Address, account: &str, events: &mut Vec<SeenEvent>, end: Option<u64>) {
-    let Ok(api) = Api::try_connect(&node.grpc, &node.key).await else { return };
-    let from = Some(Start::AfterSeq(events.last().map_or(0, |last| last.seq)));
+/// Subscribes after an event; nothing when the node refuses or is down.
+async fn subscribe(node: &Address, account: &str, seq: u64) -> Option<Streaming<SubscribeResponse>> {
+    let api = Api::try_connect(&node.grpc, &node.key).await.ok()?;
+    let from = Some(Start::AfterSeq(seq));
     let request = SubscribeRequest { account_id: account.to_owned(), from, types: vec![], until_now: false };
-    let Ok(stream) = api.events().subscribe(request).await else { return };
-    let mut stream = stream.into_inner();
+    Some(api.events().subscribe(request).await.ok()?.into_inner())
+}
+
+/// Reads until the end that is known or until the stream breaks.
+async fn follow(mut stream: Streaming<SubscribeResponse>, events: &mut Vec<SeenEvent>, end: Option<u64>) {
     while let Ok(Some(answer)) = stream.message().await {
         match answer.item {
             Some(Item::Event(event)) => events.push(seen(&event)),
