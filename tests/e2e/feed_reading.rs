@@ -1,11 +1,11 @@
 //! The feed as readers use it: by page, by type, from a time, by CloudEvents, and with who and why on every event.
 
 use serde_json::Value;
-use steward_proto::event::v1::ListEventsRequest;
 use steward_proto::event::v1::SubscribeRequest;
 use steward_proto::event::v1::subscribe_request::From as Start;
 use steward_proto::event::v1::subscribe_response::Item;
-use steward_tests::harness::{Node, Platform, headers, now_ms};
+use steward_proto::event::v1::{Gap, ListEventsRequest};
+use steward_tests::harness::{Node, Platform, WAIT_MAX, eventually, headers, now_ms};
 
 use crate::webhooks_in::source;
 
@@ -94,4 +94,38 @@ async fn curl_reads_cloud_events() {
     let one = get("?after=1&limit=1").await.json();
     assert_eq!(one.as_array().unwrap().len(), 1);
     assert_eq!(one[0]["seq"], "2");
+}
+
+#[tokio::test]
+async fn pages_name_what_retention_took() {
+    let mut node = Node::builder().set("accounts.feed_events_max=4").start();
+    let api = node.api().await;
+    let path = source(&api, "acme", Platform::GitHub).await;
+    for number in 0..10 {
+        let delivery = Platform::GitHub.sample(number);
+        assert_eq!(node.post(&path, &delivery.signed(now_ms(), ""), &delivery.body).await.status, 200);
+    }
+    // Retention walks over all feeds when a node starts, then once a minute.
+    node.kill();
+    node.restart();
+    let api = node.api().await;
+    let list = async |after_seq| {
+        let request = ListEventsRequest { account_id: "acme".to_owned(), after_seq, types: vec![], page_size: 2 };
+        api.events().list_events(request).await.expect("events are listed").into_inner()
+    };
+    let trimmed = eventually(WAIT_MAX, "retention to take events", async || {
+        Some(list(2).await).filter(|page| page.events.first().is_some_and(|first| first.seq == 9))
+    });
+    let page = trimmed.await;
+    assert_eq!(page.gap, Some(Gap { first_lost_seq: 3, last_lost_seq: 8 }));
+    let (next, from_the_gap) = (list(page.next_after_seq).await, list(8).await);
+    assert_eq!((next.gap, next.events.len(), from_the_gap.gap), (None, 2, None));
+    let bearer = headers(&[("authorization", &format!("Bearer {}", node.key()))]);
+    let lost = async |after: u64| {
+        let answer = node.request("GET", &format!("/v1/accounts/acme/events?after={after}"), &bearer, b"").await;
+        answer.header("events-lost").map(str::to_owned)
+    };
+    assert_eq!((lost(2).await.as_deref(), lost(8).await), (Some("3-8"), None));
+    let told = node.ctl(&["event", "list", "acme"]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("1 to 8 are no longer kept"));
 }

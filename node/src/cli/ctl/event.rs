@@ -54,6 +54,9 @@ pub(super) async fn event(client: &mut Client, command: EventCommand) -> anyhow:
         EventCommand::List { account, after, types, limit } => {
             let request = pb::ListEventsRequest { account_id: account, after_seq: after, types, page_size: limit };
             let page = client.events().list_events(request).await?.into_inner();
+            if let Some(gap) = page.gap.filter(|_| !client.json) {
+                client.out.line(format!("{} to {} are no longer kept", gap.first_lost_seq, gap.last_lost_seq))?;
+            }
             let rows: Vec<Value> = page.events.iter().map(show::event).collect();
             client.out.rows(client.json, &rows, &["seq", "time", "type", "actor", "data"])
         }

@@ -83,7 +83,8 @@ impl EventService for Events {
         };
         let mut events = vec![];
         let mut looked_at = 0;
-        while events.len() < size && looked_at < LOOKED_AT_MAX && next_after_seq < newest {
+        let mut gap = None;
+        'page: while events.len() < size && looked_at < LOOKED_AT_MAX && next_after_seq < newest {
             let read = router.reads().events(account, next_after_seq, FEED_PAGE_MAX).map_err(Refused::from)?;
             if read.is_empty() {
                 break;
@@ -91,6 +92,12 @@ impl EventService for Events {
             for entry in read {
                 if events.len() == size {
                     break;
+                }
+                if entry.seq > next_after_seq + 1 {
+                    if looked_at > 0 {
+                        break 'page; // Retention was here meanwhile: the next page starts with this gap.
+                    }
+                    gap = Some(pb::Gap { first_lost_seq: next_after_seq + 1, last_lost_seq: entry.seq - 1 });
                 }
                 looked_at += 1;
                 next_after_seq = entry.seq;
@@ -100,7 +107,7 @@ impl EventService for Events {
             }
         }
         let at_end = next_after_seq >= newest;
-        Ok(Response::new(pb::ListEventsResponse { events, next_after_seq, at_end }))
+        Ok(Response::new(pb::ListEventsResponse { events, next_after_seq, at_end, gap }))
     }
 
     async fn ack_consumer(

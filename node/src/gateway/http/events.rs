@@ -1,6 +1,9 @@
 //! `GET /v1/accounts/{id}/events?after=&limit=`: one page of events as CloudEvents 1.0, for people with curl.
+//!
+//! When events behind `after` are no longer kept, the header `events-lost` names the first and the last of them: `1-41`.
 
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use steward_actors::codec::{data_json, event_type};
@@ -13,6 +16,8 @@ use crate::gateway::error::Refused;
 use crate::gateway::page::{PAGE_DEFAULT, PAGE_MAX};
 use crate::gateway::time::rfc3339;
 
+/// Which events before the page retention took.
+const EVENTS_LOST: HeaderName = HeaderName::from_static("events-lost");
 /// A list of CloudEvents.
 const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 
@@ -28,7 +33,12 @@ pub(super) fn list(state: &HttpState, request: &Request<Incoming>, account: &str
     }
     let entries = gateway.router.reads().events(reader.account(), after, limit)?;
     let events: Vec<Value> = entries.iter().map(|entry| cloud_event(reader.account(), entry)).collect();
-    Ok(nosniff(whole(StatusCode::OK, CLOUD_EVENTS, Value::Array(events).to_string())))
+    let mut reply = nosniff(whole(StatusCode::OK, CLOUD_EVENTS, Value::Array(events).to_string()));
+    if let Some(first) = entries.first().filter(|first| first.seq > after + 1) {
+        let lost = format!("{}-{}", after + 1, first.seq - 1);
+        reply.headers_mut().insert(EVENTS_LOST, HeaderValue::from_str(&lost).expect("digits and a hyphen"));
+    }
+    Ok(reply)
 }
 
 fn number(query: &str, name: &str) -> Result<Option<u64>, Refused> {
