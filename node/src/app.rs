@@ -17,7 +17,7 @@ use steward_actors::blob::BlobStore;
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
 use steward_actors::seal::Sealer;
-use steward_actors::shard::{self, Observer, Retention, Shards, ShardsConfig};
+use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
 use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
@@ -172,7 +172,7 @@ async fn start_shards(
         retention,
         ..ShardsConfig::default()
     };
-    Ok(Shards::start(shards_config, NODE, opened, clock, observers, Arc::new(raft::abort_process)).await?)
+    Ok(Shards::start(shards_config, Seat::alone(NODE), opened, clock, observers, Arc::new(raft::abort_process)).await?)
 }
 
 fn workers_config(config: &Config) -> WorkersConfig {

@@ -15,4 +15,6 @@ pub(crate) enum Fault {
     EarlyReady,
     /// Some answers never reach the caller.
     LostAnswer,
+    /// A read is answered from what a leader has, without asking whether it still leads.
+    StaleRead,
 }

@@ -14,7 +14,12 @@ mod store;
 
 use fault::Fault;
 use invariants::Violation;
-use sim::Sim;
+use sim::{Shape, Sim};
+
+/// One node; three that hold everything; one that three others join.
+const ALONE: Shape = Shape { nodes: 1, founders: 1 };
+const THREE: Shape = Shape { nodes: 3, founders: 3 };
+const GROWING: Shape = Shape { nodes: 4, founders: 1 };
 
 const SEEDS: u64 = 100;
 /// Three nodes need more steps to elect somebody and get anywhere.
@@ -34,60 +39,99 @@ fn seeds(count: u64) -> Vec<u64> {
 }
 
 /// What a clean run was like.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     digest: u64,
     acknowledged: usize,
+    reads: usize,
+    installs: usize,
+    changes: usize,
 }
 
 /// One run: its steps, then a time without faults in which everything must be settled.
-fn run(seed: u64, nodes: u64, fault: Fault) -> Result<Outcome, Violation> {
-    let mut sim = Sim::new(seed, nodes, fault)?;
+fn run(seed: u64, shape: Shape, fault: Fault) -> Result<Outcome, Violation> {
+    let mut sim = Sim::new(seed, shape, fault)?;
     for _ in 0..STEPS_PER_NODE * sim.nodes.len() {
         sim.step()?;
         invariants::check(&sim)?;
     }
     sim.settle()?;
     invariants::check_settled(&sim)?;
-    Ok(Outcome { digest: sim.oracle.digest(), acknowledged: sim.oracle.acknowledged.len() })
+    let oracle = &sim.oracle;
+    Ok(Outcome {
+        digest: oracle.digest(),
+        acknowledged: oracle.acknowledged.len(),
+        reads: oracle.reads_answered,
+        installs: oracle.installs,
+        changes: oracle.changes,
+    })
 }
 
-fn run_all(nodes: u64) {
+/// Runs the usual seeds; what they came to, together.
+fn run_all(shape: Shape) -> Outcome {
     let seeds = seeds(SEEDS);
-    let mut acknowledged = 0;
+    let mut sum = Outcome::default();
     for &seed in &seeds {
-        match run(seed, nodes, Fault::None) {
-            Ok(outcome) => acknowledged += outcome.acknowledged,
-            Err(violation) => panic!("SEED={seed} with {nodes} nodes: {violation}"),
+        match run(seed, shape, Fault::None) {
+            Ok(outcome) => {
+                sum.acknowledged += outcome.acknowledged;
+                sum.reads += outcome.reads;
+                sum.installs += outcome.installs;
+                sum.changes += outcome.changes;
+            }
+            Err(violation) => panic!("SEED={seed} with {shape:?}: {violation}"),
         }
     }
     // A cluster that acknowledges nothing breaks no promise, so the usual seeds must get somewhere.
-    assert!(seeds.len() == 1 || acknowledged > 10 * seeds.len(), "only {acknowledged} proposals were acknowledged");
+    assert!(seeds.len() == 1 || sum.acknowledged > 10 * seeds.len(), "only {sum:?}");
+    eprintln!("{shape:?}, {} seeds: {sum:?}", seeds.len());
+    sum
 }
 
 #[test]
 fn acknowledged_proposals_survive_on_one_node() {
-    run_all(1);
+    run_all(ALONE);
 }
 
 #[test]
 fn acknowledged_proposals_survive_on_three_nodes() {
-    run_all(3);
+    let sum = run_all(THREE);
+    assert!(seeds(SEEDS).len() == 1 || sum.reads > 0, "{sum:?}");
+}
+
+#[test]
+fn acknowledged_proposals_survive_while_nodes_join_and_leave() {
+    let sum = run_all(GROWING);
+    let count = seeds(SEEDS).len();
+    assert!(count == 1 || (sum.installs > count && sum.changes > count && sum.reads > count), "{sum:?}");
 }
 
 #[test]
 fn equal_seeds_give_equal_runs() {
-    for nodes in [1, 3] {
+    for shape in [ALONE, THREE, GROWING] {
         for seed in seeds(5) {
-            let first = run(seed, nodes, Fault::None).expect("the seed is clean");
-            assert_eq!(run(seed, nodes, Fault::None).expect("the seed is clean"), first, "seed {seed}");
+            let first = run(seed, shape, Fault::None).expect("the seed is clean");
+            assert_eq!(run(seed, shape, Fault::None).expect("the seed is clean"), first, "seed {seed}");
+        }
+    }
+}
+
+/// The read of a deposed leader is not answered; one that answers without asking is caught.
+#[test]
+fn a_deposed_leader_answers_no_reads() {
+    for seed in 0..10 {
+        for (fault, caught) in [(Fault::None, None), (Fault::StaleRead, Some("R6"))] {
+            let mut sim = Sim::new(seed, THREE, fault).expect("nodes start");
+            let letter = sim.depose().err().map(|violation| violation.letter);
+            assert_eq!(letter, caught, "seed {seed}, {fault:?}");
+            assert!(sim.oracle.reads_answered > 0 || fault != Fault::None, "nobody answered, seed {seed}");
         }
     }
 }
 
 /// The letters under which a planted fault was caught.
 fn letters(fault: Fault) -> Vec<&'static str> {
-    let caught = (0..FAULT_SEEDS).filter_map(|seed| run(seed, 1, fault).err());
+    let caught = (0..FAULT_SEEDS).filter_map(|seed| run(seed, ALONE, fault).err());
     caught.map(|violation| violation.letter).collect()
 }
 

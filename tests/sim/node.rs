@@ -9,12 +9,12 @@ use rand::rngs::StdRng;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
 use steward_cluster::log::{Batch, Log, LogConfig, LogError, Position, RecoveredShard};
 use steward_cluster::raft::{
-    CommittedEntry, Core, CoreConfig, ElectionTicks, PeerMessage, ProposeError, Role, Round, StartError,
+    CommittedEntry, Core, CoreConfig, ElectionTicks, Members, PeerMessage, ProposeError, Role, Round, StartError,
 };
 
 use crate::disk::FusedDisk;
 use crate::fault::Fault;
-use crate::invariants::{Violation, r1_durability, r2_order, r3_fencing, r4_readiness, r5_answer};
+use crate::invariants::{Violation, r1_durability, r2_order, r3_fencing, r4_readiness, r5_answer, r6_reads};
 use crate::oracle::{self, Oracle};
 use crate::store::Store;
 
@@ -24,6 +24,8 @@ const SEGMENT_BYTES: u64 = 4 << 10;
 const CACHED_BYTES_MAX: usize = 1 << 10;
 /// More than any batch of a run has records.
 const LIED_POSITIONS: usize = 4096;
+/// Set in the tokens of reads, to tell them from those of proposals.
+const READ: u64 = 1 << 63;
 
 /// A node; its disk and its store's durable part outlive its lives.
 pub(crate) struct Node {
@@ -54,17 +56,30 @@ pub(crate) struct Life {
 }
 
 struct Work {
+    left: Vec<ShardId>,
+    installs: Vec<(ShardId, LogIndex)>,
     committed: Vec<CommittedEntry<u64>>,
+    reads: Vec<(LogIndex, u64)>,
     rejected: Vec<(u64, ProposeError)>,
     roles: Vec<(ShardId, Role)>,
+    snapshots_wanted: Vec<ShardId>,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        let nothing_before = self.left.is_empty() && self.installs.is_empty() && self.committed.is_empty();
+        let nothing_told = self.reads.is_empty() && self.rejected.is_empty() && self.roles.is_empty();
+        nothing_before && nothing_told && self.snapshots_wanted.is_empty()
+    }
 }
 
 impl Node {
-    pub(crate) fn new(id: NodeId, voters: Vec<NodeId>, shards: u16, seed: u64, fault: Fault) -> Self {
-        let elections = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 16 };
+    pub(crate) fn new(id: NodeId, founders: Vec<NodeId>, shards: u16, seed: u64, fault: Fault) -> Self {
+        let elections = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 16, rest_after: 6 };
         // A batch that is nowhere can not be read back.
         let cached_bytes_max = if fault == Fault::EarlyDurable { usize::MAX } else { CACHED_BYTES_MAX };
-        let config = CoreConfig { node: id, shards, voters, elections, seed, cached_bytes_max };
+        let founders = if founders.contains(&id) { founders } else { Vec::new() };
+        let config = CoreConfig { node: id, shards, founders, elections, seed, cached_bytes_max };
         Self { id, store: Store::new(shards), lives: 0, life: None, disk: FusedDisk::new(), config, fault }
     }
 
@@ -81,6 +96,10 @@ impl Node {
             Err(LogError::Io { .. }) => return Ok(()),
             Err(unsound) => panic!("{} does not start: {unsound}", self.id),
         };
+        for found in &recovered {
+            let base = found.snapshot.map_or(LogIndex(0), |(index, _)| index);
+            self.store.settle_incoming(found.shard, base);
+        }
         let core = loop {
             match self.open_core(&log, recovered.clone()) {
                 Ok(core) => break core,
@@ -97,6 +116,10 @@ impl Node {
                 Err(other) => panic!("{} does not start: {other}", self.id),
             }
         };
+        // A shard that left is forgotten here too when the power went in between.
+        for shard in self.shards().filter(|shard| core.status(*shard).is_none()) {
+            self.store.clear(shard);
+        }
         self.lives += 1;
         let shards = usize::from(self.config.shards);
         self.life = Some(Life {
@@ -144,9 +167,83 @@ impl Node {
         life.core.propose(shard, term, Bytes::from(data), number);
     }
 
+    /// Asks for a read; its answer is checked against what was acknowledged by now.
+    pub(crate) fn read(&mut self, oracle: &mut Oracle, shard: ShardId) -> Result<(), Violation> {
+        let number = oracle.read(shard);
+        self.read_as(oracle, shard, number)
+    }
+
+    /// Asks this node, as a leader, whether another one that has heard so much still holds a shard.
+    pub(crate) fn ask_about(
+        &mut self,
+        oracle: &mut Oracle,
+        shard: ShardId,
+        who: (NodeId, u64),
+    ) -> Result<(), Violation> {
+        let number = oracle.read(shard);
+        oracle.leaving.insert(number, who);
+        self.read_as(oracle, shard, number)
+    }
+
+    fn read_as(&mut self, oracle: &mut Oracle, shard: ShardId, number: u64) -> Result<(), Violation> {
+        let leads = self.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
+        if self.fault == Fault::StaleRead && leads {
+            return r6_reads::on_answer(oracle, &self.store, number);
+        }
+        if let Some(life) = &mut self.life {
+            life.core.read(shard, number | READ);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn change(&mut self, oracle: &mut Oracle, shard: ShardId, voters: &[NodeId], learners: &[NodeId]) {
+        if let Some(life) = &mut self.life
+            && life.core.change(shard, voters, learners).is_ok()
+        {
+            oracle.changes += 1;
+        }
+    }
+
+    pub(crate) fn transfer(&mut self, shard: ShardId, to: NodeId) {
+        if let Some(life) = &mut self.life {
+            life.core.transfer(shard, to).ok(); // Whoever can not, need not.
+        }
+    }
+
+    /// Who holds a shard, as this node sees it.
+    pub(crate) fn members(&self, shard: ShardId) -> Option<&Members> {
+        self.life.as_ref()?.core.members(shard)
+    }
+
+    /// How a shard stands here, in words.
+    pub(crate) fn standing(&self, shard: ShardId) -> String {
+        let Some(life) = &self.life else { return "down".to_owned() };
+        let Some(status) = life.core.status(shard) else { return "not here".to_owned() };
+        let (peers, store) = (life.core.peers(shard), self.store.applied(shard));
+        format!("{status:?} {:?} {peers:?}, store at {store:?}", life.core.members(shard))
+    }
+
+    /// How much it has heard of leaders of a shard.
+    pub(crate) fn heard_of_leaders(&self, shard: ShardId) -> u64 {
+        self.life.as_ref().map_or(0, |life| life.core.heard_of_leaders(shard))
+    }
+
+    pub(crate) fn leave(&mut self, shard: ShardId, heard: u64) {
+        if let Some(life) = &mut self.life {
+            life.core.leave(shard, heard);
+        }
+    }
+
     pub(crate) fn tick(&mut self) {
         if let Some(life) = &mut self.life {
             life.core.tick();
+        }
+    }
+
+    /// A sign of life from a node in its so manyeth life.
+    pub(crate) fn heard(&mut self, from: NodeId, lives: u32) {
+        if let Some(life) = &mut self.life {
+            life.core.heard(from, u64::from(lives));
         }
     }
 
@@ -159,7 +256,9 @@ impl Node {
     /// One round of the core; gives what it sends.
     pub(crate) fn turn(&mut self) -> Vec<PeerMessage> {
         let Some(life) = &mut self.life else { return Vec::new() };
-        let Round { batch, messages, committed, rejected, roles, touched: _ } = life.core.round();
+        let round = life.core.round();
+        let Round { batch, messages, installs, committed, rejected, reads, roles, left, snapshots_wanted, touched: _ } =
+            round;
         if let Some((number, batch)) = batch {
             if self.fault == Fault::EarlyDurable {
                 let nowhere = Position { segment: 0, offset: 0, len: 0 };
@@ -167,9 +266,8 @@ impl Node {
             }
             life.writes.push_back((number, batch));
         }
-        if !(committed.is_empty() && rejected.is_empty() && roles.is_empty()) {
-            life.rounds.push_back(Work { committed, rejected, roles });
-        }
+        life.rounds.push_back(Work { left, installs, committed, reads, rejected, roles, snapshots_wanted });
+        life.rounds.retain(|work| !work.is_empty());
         messages
     }
 
@@ -198,6 +296,13 @@ impl Node {
         if self.fault == Fault::EarlyReady {
             self.hear(oracle, &work.roles)?;
         }
+        for shard in work.left {
+            self.store.clear(shard);
+        }
+        for (shard, index) in work.installs {
+            self.store.install(shard, index);
+            oracle.installs += 1;
+        }
         let mut answers = Vec::new();
         for entry in work.committed {
             let number = entry.data.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
@@ -209,7 +314,13 @@ impl Node {
             oracle.note((self.id, entry.shard, entry.index, applied));
             answers.extend(entry.token.map(|token| (token, Ok(entry.index))));
         }
-        answers.extend(work.rejected.into_iter().map(|(token, reason)| (token, Err(reason))));
+        for (index, token) in work.reads {
+            oracle.note((self.id, token, index));
+            r6_reads::on_answer(oracle, &self.store, token & !READ)?;
+            self.tell_whether_out(oracle, token & !READ);
+        }
+        let proposals = work.rejected.into_iter().filter(|(token, _)| token & READ == 0);
+        answers.extend(proposals.map(|(token, reason)| (token, Err(reason))));
         for (number, answer) in answers {
             if self.fault == Fault::LostAnswer && number % 16 == 0 {
                 continue;
@@ -220,7 +331,27 @@ impl Node {
         if self.fault != Fault::EarlyReady {
             self.hear(oracle, &work.roles)?;
         }
+        for shard in work.snapshots_wanted {
+            self.store.sync();
+            self.offer_snapshot(shard);
+        }
         Ok(())
+    }
+
+    /// Now that this node knows that it leads, it knows who holds the shard.
+    fn tell_whether_out(&self, oracle: &mut Oracle, number: u64) {
+        let Some((node, heard)) = oracle.leaving.remove(&number) else { return };
+        let shard = oracle.reads[usize::try_from(number - 1).expect("the number was given out")].0;
+        if self.members(shard).is_some_and(|members| !members.contains(node)) {
+            oracle.may_leave.push((node, shard, heard));
+        }
+    }
+
+    fn offer_snapshot(&mut self, shard: ShardId) {
+        let index = self.store.take_snapshot(shard);
+        if let Some(life) = &mut self.life {
+            life.core.offer_snapshot(shard, index);
+        }
     }
 
     fn hear(&mut self, oracle: &mut Oracle, roles: &[(ShardId, Role)]) -> Result<(), Violation> {
@@ -240,11 +371,12 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a snapshot that no replica needs more than, and lets the log forget it.
-    pub(crate) fn take_snapshot(&mut self, shard: ShardId, max: LogIndex) {
+    /// Takes a snapshot and lets the log forget it.
+    pub(crate) fn take_snapshot(&mut self, shard: ShardId) {
         if let Some(life) = &mut self.life {
-            let index = self.store.take_snapshot(shard, max);
+            let index = self.store.take_snapshot(shard);
             life.core.snapshot_taken(shard, index);
+            life.core.offer_snapshot(shard, index);
         }
     }
 

@@ -30,6 +30,15 @@ pub(crate) struct Oracle {
     pub(crate) leaders: BTreeMap<(ShardId, Term), Life>,
     /// Acknowledged proposals by place.
     pub(crate) acknowledged: BTreeMap<(ShardId, LogIndex), u64>,
+    /// Read number `n` stands at `n - 1`: its shard, and the last place acknowledged when it was asked for.
+    pub(crate) reads: Vec<(ShardId, LogIndex)>,
+    pub(crate) reads_answered: usize,
+    /// Reads that ask on behalf of a node whether it still holds a shard, and how much that node had heard then.
+    pub(crate) leaving: BTreeMap<u64, (NodeId, u64)>,
+    /// What leaders said to that: who may let go of which shard, unless it has heard more.
+    pub(crate) may_leave: Vec<(NodeId, ShardId, u64)>,
+    pub(crate) installs: usize,
+    pub(crate) changes: usize,
     history: DefaultHasher,
 }
 
@@ -51,6 +60,14 @@ impl Oracle {
         if let Ok(index) = answer {
             self.acknowledged.insert((proposed.shard, index), number);
         }
+    }
+
+    /// A read is asked for; gives its number.
+    pub(crate) fn read(&mut self, shard: ShardId) -> u64 {
+        let range = (shard, LogIndex(0))..=(shard, LogIndex(u64::MAX));
+        let newest = self.acknowledged.range(range).next_back().map_or(LogIndex(0), |((_, index), _)| *index);
+        self.reads.push((shard, newest));
+        u64::try_from(self.reads.len()).expect("a length in memory fits 64 bits")
     }
 
     /// Notes that something happened, so that runs can be compared.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
-use steward_cluster::raft::PeerMessage;
+use steward_cluster::ids::{NodeId, ShardId, Term};
+use steward_cluster::raft::{Members, PeerMessage};
 
 use crate::fault::Fault;
 use crate::invariants::Violation;
@@ -18,9 +18,17 @@ const MESSAGES_MAX: usize = 256;
 /// Rounds without faults within which everything must be settled.
 const SETTLING_ROUNDS_MAX: usize = 600;
 
+/// How many nodes there are, and how many of them hold every shard from the beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) nodes: u64,
+    pub(crate) founders: u64,
+}
+
 /// One run.
 pub(crate) struct Sim {
     pub(crate) nodes: Vec<Node>,
+    shape: Shape,
     pub(crate) oracle: Oracle,
     rng: StdRng,
     /// Sender and message, in the order they were sent.
@@ -33,16 +41,18 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn new(seed: u64, nodes: u64, fault: Fault) -> Result<Self, Violation> {
-        let voters: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
-        let node = |id: &NodeId| Node::new(*id, voters.clone(), SHARDS, seed, fault);
+    pub(crate) fn new(seed: u64, shape: Shape, fault: Fault) -> Result<Self, Violation> {
+        let ids: Vec<NodeId> = (1..=shape.nodes).map(NodeId).collect();
+        let founders: Vec<NodeId> = (1..=shape.founders).map(NodeId).collect();
+        let node = |id: &NodeId| Node::new(*id, founders.clone(), SHARDS, seed, fault);
         let mut sim = Self {
-            nodes: voters.iter().map(node).collect(),
+            nodes: ids.iter().map(node).collect(),
+            shape,
             oracle: Oracle::default(),
             rng: StdRng::seed_from_u64(seed),
             network: Vec::new(),
             cut: BTreeSet::new(),
-            slowness: vec![1; voters.len()],
+            slowness: vec![1; ids.len()],
             wall: 0,
         };
         sim.nodes.iter_mut().try_for_each(Node::start)?;
@@ -53,7 +63,9 @@ impl Sim {
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
         let at = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..1000) {
-            0..150 => self.propose(at),
+            0..130 => self.propose(at),
+            130..140 => self.read()?,
+            140..150 => self.change_members(),
             150..330 => self.each_or_one(at, Self::turn),
             330..460 => self.each_or_one(at, Self::write),
             460..590 => self.each_or_one(at, |sim, at| sim.nodes[at].report()),
@@ -61,11 +73,13 @@ impl Sim {
             720..750 => self.tick(),
             750..940 => self.deliver_some(),
             940..955 => self.nodes[at].store.sync(),
-            955..970 => self.take_snapshot(at),
+            955..966 => self.take_snapshot(at),
+            966..968 => self.transfer(at),
+            968..970 => self.leave(at)?,
             970..973 => self.crash(at),
             973..976 => self.nodes[at].disk.light(self.rng.random_range(0..6)),
-            976..996 => self.restart(at)?,
-            996..998 => self.cut(at),
+            976..995 => self.restart(at)?,
+            995..998 => self.cut(at),
             998 => self.slowness[at] = self.rng.random_range(1..4),
             _ => self.cut.clear(),
         }
@@ -75,28 +89,75 @@ impl Sim {
     /// Ends all faults and lets everything under way arrive.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
         self.cut.clear();
-        for round in 0..SETTLING_ROUNDS_MAX {
-            for at in 0..self.nodes.len() {
-                self.restart(at)?;
-                if round % 2 == 0 {
-                    self.nodes[at].tick();
-                }
-                self.turn(at);
-                // Everything under way inside a node, not only the oldest of it: a lag would cause elections.
-                while self.nodes[at].is_busy() {
-                    self.write(at);
-                    self.nodes[at].report();
-                    self.nodes[at].apply(&mut self.oracle)?;
-                }
-            }
-            for (_, message) in std::mem::take(&mut self.network) {
-                self.arrive(message);
-            }
+        self.slowness.fill(1);
+        for _ in 0..SETTLING_ROUNDS_MAX {
+            self.calm_round()?;
             if self.is_settled() {
                 return Ok(());
             }
         }
-        Err(Violation::new("progress", format!("not settled after {SETTLING_ROUNDS_MAX} rounds without faults")))
+        Err(Violation::new(
+            "progress",
+            format!("not settled after {SETTLING_ROUNDS_MAX} rounds without faults: {}", self.standing()),
+        ))
+    }
+
+    /// Everything under way arrives, unless it is cut off, and some time passes.
+    fn calm_round(&mut self) -> Result<(), Violation> {
+        self.wall += 1;
+        for at in 0..self.nodes.len() {
+            self.restart(at)?;
+            if self.wall.is_multiple_of(2 * self.slowness[at]) {
+                self.say_alive(at);
+                self.nodes[at].tick();
+                self.leave(at)?;
+            }
+            self.turn(at);
+            // Everything under way inside a node, not only the oldest of it: a lag would cause elections.
+            while self.nodes[at].is_busy() {
+                self.write(at);
+                self.nodes[at].report();
+                self.nodes[at].apply(&mut self.oracle)?;
+            }
+        }
+        for (from, message) in std::mem::take(&mut self.network) {
+            if !self.cut.contains(&(from, message.to())) {
+                self.arrive(from, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts a leader off whose time stands still, lets the others elect one and get something acknowledged, and asks both
+    /// for a read.
+    pub(crate) fn depose(&mut self) -> Result<(), Violation> {
+        self.settle()?;
+        let shard = ShardId(0);
+        let Some(old) = self.leader(shard) else { return Ok(()) };
+        let id = self.nodes[old].id;
+        self.cut.extend(self.nodes.iter().flat_map(|node| [(id, node.id), (node.id, id)]));
+        self.slowness[old] = u64::MAX / 4;
+        for _ in 0..SETTLING_ROUNDS_MAX {
+            self.calm_round()?;
+            let ready = |node: &Node| node.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
+            let new = (0..self.nodes.len()).find(|at| *at != old && ready(&self.nodes[*at]));
+            if let Some(new) = new {
+                let term =
+                    self.nodes[new].life.as_ref().and_then(|life| life.terms[usize::from(shard.0)].last().copied());
+                self.nodes[new].propose(&mut self.oracle, shard, term.unwrap_or_default(), 0);
+                (0..4).try_for_each(|_| self.calm_round())?;
+                self.nodes.iter_mut().try_for_each(|node| node.read(&mut self.oracle, shard))?;
+                return (0..4).try_for_each(|_| self.calm_round());
+            }
+        }
+        Err(Violation::new("progress", "nobody replaced a leader that was cut off"))
+    }
+
+    /// How every shard stands on every node, for whoever reads a failure.
+    fn standing(&self) -> String {
+        let shards = (0..SHARDS).map(ShardId);
+        let one = |shard| self.nodes.iter().map(move |node| format!("\n  {}: {}", node.id, node.standing(shard)));
+        shards.map(|shard| format!("\n{shard}{}", one(shard).collect::<String>())).collect()
     }
 
     fn is_settled(&self) -> bool {
@@ -105,10 +166,27 @@ impl Sim {
             let ready = |node: &Node| node.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
             self.nodes.iter().any(ready)
         };
-        let level =
-            |shard| self.nodes.iter().all(|node| node.store.applied(shard) == self.nodes[0].store.applied(shard));
+        let level = |shard| {
+            let members = || self.nodes.iter().filter(|node| self.is_member(node, shard));
+            let first = members().next().map(|node| node.store.applied(shard));
+            members().all(|node| Some(node.store.applied(shard)) == first)
+        };
+        let complete = |shard| self.current_members(shard).is_some_and(|members| !members.is_joint());
         let arrived = if self.nodes.len() == 1 { self.nodes[0].is_quiet() } else { self.answered() };
-        arrived && shards().all(led) && shards().all(level)
+        arrived && shards().all(led) && shards().all(complete) && shards().all(level)
+    }
+
+    /// The members of a shard as its newest ready leader sees them.
+    fn current_members(&self, shard: ShardId) -> Option<&Members> {
+        let at = usize::from(shard.0);
+        let ready = |node: &&Node| node.life.as_ref().is_some_and(|life| life.ready[at]);
+        let term = |node: &&Node| node.life.as_ref().and_then(|life| life.terms[at].last().copied());
+        self.nodes.iter().filter(ready).max_by_key(term)?.members(shard)
+    }
+
+    /// Whether a node holds the shard now, as its leader sees it.
+    pub(crate) fn is_member(&self, node: &Node, shard: ShardId) -> bool {
+        self.current_members(shard).is_some_and(|members| members.contains(node.id))
     }
 
     /// With peers there is always a heartbeat under way, so the answers tell when the run has come to rest.
@@ -129,8 +207,7 @@ impl Sim {
     /// Mostly to a leader, in its term; now and then to anybody, or by somebody who decided before the last election.
     fn propose(&mut self, anyone: usize) {
         let shard = ShardId(self.rng.random_range(0..SHARDS));
-        let leads = |node: &Node| node.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
-        let leader = self.nodes.iter().position(leads).filter(|_| self.rng.random_bool(0.9));
+        let leader = self.leader(shard).filter(|_| self.rng.random_bool(0.9));
         let at = leader.unwrap_or(anyone);
         let Some(life) = &self.nodes[at].life else { return };
         let current = life.terms[usize::from(shard.0)].last().copied().unwrap_or(Term(1));
@@ -142,9 +219,78 @@ impl Sim {
         }
     }
 
+    /// Asks everybody for a read: whoever leads answers, and whoever thinks so must not.
+    fn read(&mut self) -> Result<(), Violation> {
+        let shard = ShardId(self.rng.random_range(0..SHARDS));
+        self.nodes.iter_mut().try_for_each(|node| node.read(&mut self.oracle, shard))
+    }
+
+    /// Whoever leads a shard is told to let others hold it: some to vote, some to learn.
+    fn change_members(&mut self) {
+        if self.shape.nodes == 1 {
+            return;
+        }
+        let shard = ShardId(self.rng.random_range(0..SHARDS));
+        let Some(at) = self.leader(shard) else { return };
+        let Some(members) = self.nodes[at].members(shard).cloned() else { return };
+        let (mut voters, mut learners) = (vec![self.nodes[at].id], Vec::new());
+        for node in (1..=self.shape.nodes).map(NodeId).filter(|node| *node != self.nodes[at].id) {
+            let is_known = members.contains(node);
+            match self.rng.random_range(0..4) {
+                0 | 1 if is_known => voters.push(node),
+                0..3 => learners.push(node),
+                _ => {}
+            }
+        }
+        self.nodes[at].change(&mut self.oracle, shard, &voters, &learners);
+    }
+
+    fn leader(&self, shard: ShardId) -> Option<usize> {
+        let leads = |node: &Node| node.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
+        self.nodes.iter().position(leads)
+    }
+
+    fn transfer(&mut self, to: usize) {
+        let shard = ShardId(self.rng.random_range(0..SHARDS));
+        if let Some(at) = self.leader(shard) {
+            let to = self.nodes[to].id;
+            self.nodes[at].transfer(shard, to);
+        }
+    }
+
+    /// A node that seems to be out asks whoever leads its shards, and lets go of those it was told it may.
+    fn leave(&mut self, at: usize) -> Result<(), Violation> {
+        let id = self.nodes[at].id;
+        for shard in (0..SHARDS).map(ShardId) {
+            let is_out = self.current_members(shard).is_some_and(|members| !members.contains(id));
+            if is_out && self.nodes[at].members(shard).is_some() {
+                let heard = self.nodes[at].heard_of_leaders(shard);
+                let leads = |node: &Node| node.life.as_ref().is_some_and(|life| life.ready[usize::from(shard.0)]);
+                for leader in self.nodes.iter_mut().filter(|node| leads(node)) {
+                    leader.ask_about(&mut self.oracle, shard, (id, heard))?;
+                }
+            }
+        }
+        for (node, shard, heard) in std::mem::take(&mut self.oracle.may_leave) {
+            self.nodes.iter_mut().filter(|known| known.id == node).for_each(|known| known.leave(shard, heard));
+        }
+        Ok(())
+    }
+
+    /// The others hear that a node is alive, unless they are cut off from it.
+    fn say_alive(&mut self, at: usize) {
+        let (from, lives, alive) = (self.nodes[at].id, self.nodes[at].lives, self.nodes[at].life.is_some());
+        for node in self.nodes.iter_mut().filter(|node| alive && node.id != from) {
+            if !self.cut.contains(&(from, node.id)) {
+                node.heard(from, lives);
+            }
+        }
+    }
+
     /// The wall clock moves; whose clock is slow notices only now and then.
     fn tick(&mut self) {
         self.wall += 1;
+        (0..self.nodes.len()).for_each(|at| self.say_alive(at));
         for (node, slowness) in self.nodes.iter_mut().zip(&self.slowness) {
             if self.wall.is_multiple_of(*slowness) {
                 node.tick();
@@ -161,6 +307,8 @@ impl Sim {
                 for node in &self.nodes {
                     self.cut.extend([(one, node.id), (node.id, one)]);
                 }
+                // A zombie: it would notice, but its time goes slowly.
+                self.slowness[at] = self.rng.random_range(1..6);
             }
             1 => self.cut.extend([(one, other), (other, one)]),
             _ => self.cut.extend([(one, other)]),
@@ -214,20 +362,29 @@ impl Sim {
             if self.rng.random_bool(0.02) {
                 self.network.push((from, message.clone()));
             }
-            self.arrive(message);
+            self.arrive(from, message);
         }
     }
 
-    fn arrive(&mut self, message: PeerMessage) {
-        let to = message.to();
-        if let Some(node) = self.nodes.iter_mut().find(|node| node.id == to) {
-            node.receive(message);
+    fn arrive(&mut self, from: NodeId, message: PeerMessage) {
+        let place = |nodes: &[Node], id| nodes.iter().position(|node| node.id == id).expect("nodes stay");
+        let (sender, receiver) = (place(&self.nodes, from), place(&self.nodes, message.to()));
+        let lives = self.nodes[sender].lives;
+        self.nodes[receiver].heard(from, lives);
+        if let Some(index) = message.snapshot() {
+            // Fetched from whoever has said so, if it is there and still has it.
+            let there = self.nodes[sender].life.is_some() && !self.cut.contains(&(from, message.to()));
+            let snapshot = self.nodes[sender].store.snapshot(message.shard, index).filter(|_| there);
+            match snapshot {
+                Some(snapshot) => self.nodes[receiver].store.fetched(message.shard, snapshot),
+                None => return self.network.push((message.to(), message.snapshot_failed())),
+            }
         }
+        self.nodes[receiver].receive(message);
     }
 
     fn take_snapshot(&mut self, at: usize) {
         let shard = ShardId(self.rng.random_range(0..SHARDS));
-        let durable = self.nodes.iter().map(|node| node.store.durable(shard)).min();
-        self.nodes[at].take_snapshot(shard, durable.unwrap_or(LogIndex(0)));
+        self.nodes[at].take_snapshot(shard);
     }
 }

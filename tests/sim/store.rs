@@ -1,5 +1,7 @@
 //! A model of the state store: what each shard has applied, what of it is durable, and the snapshots taken of it.
 
+use std::collections::BTreeMap;
+
 use steward_cluster::ids::{LogIndex, ShardId, Term};
 
 /// An applied entry: its term and the number of the proposal it carries, 0 for a leader's first entry.
@@ -15,6 +17,8 @@ struct Shard {
     applied: Vec<Entry>,
     durable: usize,
     snapshot: Vec<Entry>,
+    /// Fetched from peers, durable, and not in place yet.
+    incoming: BTreeMap<LogIndex, Vec<Entry>>,
 }
 
 impl Store {
@@ -34,26 +38,55 @@ impl Store {
         self.shards[usize::from(shard.0)].applied.push(entry);
     }
 
-    /// What survives a power cut.
-    pub(crate) fn durable(&self, shard: ShardId) -> LogIndex {
-        index(self.shards[usize::from(shard.0)].durable)
-    }
-
     pub(crate) fn sync(&mut self) {
         for shard in &mut self.shards {
             shard.durable = shard.applied.len();
         }
     }
 
-    /// Takes a durable snapshot of the shard's durable state, but of no more than `max`; gives the index of the newest
-    /// snapshot. An older state never replaces it: the log may be gone up to there.
-    pub(crate) fn take_snapshot(&mut self, shard: ShardId, max: LogIndex) -> LogIndex {
+    /// Takes a durable snapshot of the shard's durable state; gives the index of the newest snapshot. An older state never
+    /// replaces it: the log may be gone up to there.
+    pub(crate) fn take_snapshot(&mut self, shard: ShardId) -> LogIndex {
         let shard = &mut self.shards[usize::from(shard.0)];
-        let length = (0..shard.durable).take_while(|at| index(*at) < max).count();
-        if length > shard.snapshot.len() {
-            shard.snapshot = shard.applied[..length].to_vec();
+        if shard.durable > shard.snapshot.len() {
+            shard.snapshot = shard.applied[..shard.durable].to_vec();
         }
         index(shard.snapshot.len())
+    }
+
+    /// The snapshot at an index, if it is still the newest.
+    pub(crate) fn snapshot(&self, shard: ShardId, at: LogIndex) -> Option<Vec<Entry>> {
+        let snapshot = &self.shards[usize::from(shard.0)].snapshot;
+        (index(snapshot.len()) == at).then(|| snapshot.clone())
+    }
+
+    /// A snapshot came from a peer.
+    pub(crate) fn fetched(&mut self, shard: ShardId, snapshot: Vec<Entry>) {
+        self.shards[usize::from(shard.0)].incoming.insert(index(snapshot.len()), snapshot);
+    }
+
+    /// Puts the fetched snapshot in place of what there is. Nothing of it is durable but the snapshot itself.
+    pub(crate) fn install(&mut self, shard: ShardId, at: LogIndex) {
+        let shard = &mut self.shards[usize::from(shard.0)];
+        let incoming = shard.incoming.remove(&at).expect("a snapshot is fetched before it is installed");
+        shard.applied.clone_from(&incoming);
+        shard.snapshot = incoming;
+        shard.durable = 0;
+    }
+
+    /// At a start: a fetched snapshot counts only when the log says that it replaced everything before.
+    pub(crate) fn settle_incoming(&mut self, shard: ShardId, base: LogIndex) {
+        let shard = &mut self.shards[usize::from(shard.0)];
+        if let Some(incoming) = shard.incoming.remove(&base) {
+            shard.snapshot = incoming;
+        }
+        shard.incoming.clear();
+    }
+
+    /// The shard is gone from this node. It may be on its way back already.
+    pub(crate) fn clear(&mut self, shard: ShardId) {
+        let shard = &mut self.shards[usize::from(shard.0)];
+        *shard = Shard { incoming: std::mem::take(&mut shard.incoming), ..Shard::default() };
     }
 
     pub(crate) fn crash(&mut self) {

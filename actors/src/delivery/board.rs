@@ -136,11 +136,21 @@ impl Observer for DeliveryBoard {
         }
     }
 
+    fn followed(&self, _account: &AccountId, _event: &Event) {}
+
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}
 
     fn led(&self, shard: ShardId) {
         self.state.lock().shards.push(shard);
         self.changed.notify_one();
+    }
+
+    /// The next leader delivers from here on.
+    fn yielded(&self, is_of_shard: &dyn Fn(&AccountId) -> bool) {
+        let mut state = self.state.lock();
+        state.endpoints.retain(|account, _| !is_of_shard(account));
+        state.woken.retain(|(account, _)| !is_of_shard(account));
+        state.busy.iter().filter(|((account, _), _)| is_of_shard(account)).for_each(|(_, cancel)| cancel.cancel());
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use steward_cluster::ids::ShardId;
+use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::raft::{ApplyError, Committed, Role, StateMachine};
 
 use super::node::Node;
@@ -32,6 +32,27 @@ impl StateMachine for Machine {
             rest = later;
         }
         Ok(())
+    }
+
+    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
+        let installed = self.node.snapshots.install(&*self.node.store, shard, index);
+        installed.map_err(|error| ApplyError { source: error.into() })?;
+        self.node.replaced(shard);
+        tracing::info!(shard = shard.0, index = index.0, "a snapshot of the shard was put in place");
+        Ok(())
+    }
+
+    fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {
+        self.node.yield_shard(shard);
+        let forgotten = self.node.snapshots.forget(&*self.node.store, shard);
+        forgotten.map_err(|error| ApplyError { source: error.into() })?;
+        self.node.replaced(shard);
+        tracing::info!(shard = shard.0, "the shard has left this node");
+        Ok(())
+    }
+
+    fn snapshot_wanted(&mut self, shard: ShardId) {
+        self.node.snapshots.want(shard, self.node.store.clone(), self.node.driver().clone());
     }
 
     fn outcomes_told(&mut self) {
@@ -69,6 +90,8 @@ impl Machine {
         for (shard, decision) in decisions {
             if self.node.is_led(*shard) {
                 self.node.observe(*shard, decision);
+            } else {
+                self.node.follow(decision);
             }
             if let Some((seq, _, _)) = decision.numbered().last() {
                 newest.insert(&decision.account, seq);

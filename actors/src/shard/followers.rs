@@ -38,6 +38,15 @@ impl Followers {
         }
     }
 
+    /// Wakes those who follow an account of a shard whose state was replaced: `newest` tells how far it is now.
+    pub(crate) fn tell_all(&self, of_shard: impl Fn(&AccountId) -> bool, newest: impl Fn(&AccountId) -> u64) {
+        let accounts = self.accounts.lock();
+        for (account, sender) in accounts.iter().filter(|(account, _)| of_shard(account)) {
+            // Nobody may listen any more; it is forgotten when somebody looks for that.
+            sender.send(newest(account)).ok();
+        }
+    }
+
     /// Forgets every account nobody follows any more.
     pub(crate) fn tidy(&self) {
         self.accounts.lock().retain(|_, sender| sender.receiver_count() > 0);

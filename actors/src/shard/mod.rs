@@ -31,7 +31,7 @@ pub use admit::{Limit, Limits};
 pub use open::{OpenError, Opened, open};
 pub use place::shard_of;
 pub use reads::{DOCUMENTS_MAX, Document, FeedEntry, ReadError, Reads};
-pub use shards::{Retention, ShardRow, Shards, ShardsConfig, StartError};
+pub use shards::{Retention, Seat, ShardRow, Shards, ShardsConfig, StartError};
 
 pub(crate) use followers::Followers;
 pub(crate) use lead::Desk;
@@ -48,14 +48,19 @@ use steward_cluster::ids::ShardId;
 use crate::domain::account::{Event, Mark, Rejection};
 use crate::domain::ids::AccountId;
 
-/// Is told what was applied on shards this node leads, in order per account, on the applier's thread: it must be quick.
+/// Is told what was applied, in order per account, on the applier's thread: it must be quick.
 pub trait Observer: Send + Sync + 'static {
-    /// An event of an account is applied and durable.
+    /// An event of an account is applied and durable, on a shard this node leads.
     fn applied(&self, account: &AccountId, seq: u64, at: Timestamp, event: &Event);
+    /// An event of an account is applied on a shard another node leads.
+    fn followed(&self, account: &AccountId, event: &Event);
     /// A change that has no number is applied and durable.
     fn marked(&self, account: &AccountId, mark: &Mark);
     /// This node now leads the shard; its state is in the store.
     fn led(&self, shard: ShardId);
+    /// This node leads the shard no more, or the shard's state was replaced as a whole: what is remembered of it may be
+    /// wrong from now on.
+    fn yielded(&self, is_of_shard: &dyn Fn(&AccountId) -> bool);
 }
 
 /// Why a command got no answer.

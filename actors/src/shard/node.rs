@@ -155,8 +155,20 @@ impl Node {
 
     /// This node leads the shard no more.
     pub(crate) fn yield_shard(&self, shard: ShardId) {
+        let was_led = self.is_led(shard);
         self.put_lead(shard, None);
         self.timers.drop_shard(shard);
+        if was_led {
+            self.tell_yielded(shard);
+        }
+    }
+
+    /// The state of a shard was replaced as a whole, or is gone.
+    pub(crate) fn replaced(&self, shard: ShardId) {
+        self.tell_yielded(shard);
+        let of_shard = |account: &AccountId| shard_of(account, self.config.shards) == shard;
+        let reads = self.reads();
+        self.followers.tell_all(of_shard, |account| reads.bounds(account).map_or(0, |(_, newest)| newest));
     }
 
     /// The log refused an entry of a lead: whatever its actors decided since is void. When the shard is still led here
@@ -209,6 +221,18 @@ impl Node {
         }
         for mark in &decision.marks {
             self.observers.iter().for_each(|observer| observer.marked(&decision.account, mark));
+        }
+    }
+
+    fn tell_yielded(&self, shard: ShardId) {
+        let of_shard = |account: &AccountId| shard_of(account, self.config.shards) == shard;
+        self.observers.iter().for_each(|observer| observer.yielded(&of_shard));
+    }
+
+    /// Tells whoever listens what was applied on a shard that another node leads.
+    pub(crate) fn follow(&self, decision: &Decision) {
+        for (_, _, event) in decision.numbered() {
+            self.observers.iter().for_each(|observer| observer.followed(&decision.account, event));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::log::disk::FolderDisk;
 use steward_cluster::log::{Log, LogConfig, LogError, RecoveredShard};
-use steward_cluster::store::snapshot::SnapshotError;
+use steward_cluster::store::snapshot::{self, SnapshotError};
 use steward_cluster::store::{self, Engine, StateStore};
 
 /// A node's durable state, ready to be started.
@@ -36,7 +36,7 @@ pub enum OpenError {
 /// has, is built again from snapshots.
 pub fn open(folder: &Path, engine: Engine, cache_bytes: u64, log: LogConfig) -> Result<Opened, OpenError> {
     let [log_folder, state, snapshots] = ["log", "state", "snapshots"].map(|name| folder.join(name));
-    for path in [&log_folder, &state, &snapshots] {
+    for path in [&log_folder, &state, &snapshots, &snapshot::incoming(&snapshots)] {
         std::fs::create_dir_all(path).map_err(|source| OpenError::Folder { path: path.clone(), source })?;
     }
     let disk = FolderDisk::open(&log_folder).map_err(|source| OpenError::Folder { path: log_folder, source })?;
@@ -45,7 +45,13 @@ pub fn open(folder: &Path, engine: Engine, cache_bytes: u64, log: LogConfig) -> 
         let found = recovered.iter().find(|recovered| recovered.shard == shard);
         found.and_then(|recovered| recovered.snapshot).map_or(LogIndex(0), |(index, _)| index)
     };
+    snapshot::settle_incoming(&snapshots, &|shard, index| base(shard) == index)?;
     let log_continues = |shard: ShardId, applied: LogIndex| base(shard) <= applied;
     let opened = store::open_or_rebuild(engine, &state, &snapshots, cache_bytes, &log_continues)?;
+    for gone in recovered.iter().filter(|recovered| recovered.has_left()) {
+        // It left, and the power went before its rows did.
+        opened.store.clear_shard(gone.shard).map_err(SnapshotError::from)?;
+        snapshot::remove_all(&snapshots, gone.shard)?;
+    }
     Ok(Opened { log, recovered, store: opened.store, snapshots, rebuilt: opened.rebuilt })
 }

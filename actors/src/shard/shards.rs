@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use steward_cluster::clock::Clock;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
-use steward_cluster::raft::{self, Driver, DriverConfig, OnFailure, Role};
+use steward_cluster::raft::{self, Driver, DriverConfig, DriverHandle, OnFailure, Role, Transport};
 use steward_cluster::store::StoreError;
 use steward_cluster::store::snapshot::SnapshotError;
 use tokio::runtime::Handle;
@@ -72,6 +72,23 @@ impl Default for ShardsConfig {
     }
 }
 
+/// Which node this is, and how it reaches the others.
+pub struct Seat {
+    pub node: NodeId,
+    /// Who holds every shard of a cluster that begins now; empty on a node that joins one.
+    pub founders: Vec<NodeId>,
+    /// None on a node that is alone: it waits until it leads every shard.
+    pub transport: Option<Box<dyn Transport>>,
+}
+
+impl Seat {
+    /// A node without others.
+    #[must_use]
+    pub fn alone(node: NodeId) -> Self {
+        Self { node, founders: vec![node], transport: None }
+    }
+}
+
 /// Why the shards did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -118,11 +135,11 @@ impl Drop for Running {
 }
 
 impl Shards {
-    /// Starts every shard over an opened log and store; returns when all of them are led. `on_failure` is called when
-    /// consensus cannot go on.
+    /// Starts every shard over an opened log and store. On a node that is alone it returns when all of them are led.
+    /// `on_failure` is called when consensus cannot go on.
     pub async fn start(
         config: ShardsConfig,
-        node: NodeId,
+        seat: Seat,
         opened: Opened,
         clock: Arc<dyn Clock>,
         observers: Vec<Arc<dyn Observer>>,
@@ -134,7 +151,9 @@ impl Shards {
         let applied: Vec<(ShardId, LogIndex)> = applied.collect::<Result<_, StoreError>>()?;
         let snapshots = Snapshots::new(snapshots, shards)?;
         let inner = Node::new(config, store, Arc::clone(&clock), Handle::current(), snapshots, observers);
-        let driver_config = DriverConfig { node, shards, clock, on_failure };
+        let Seat { node, founders, transport } = seat;
+        let is_alone = transport.is_none();
+        let driver_config = DriverConfig { node, shards, founders, transport, clock, on_failure };
         let machine = Machine { node: Arc::clone(&inner) };
         let driver = raft::start(driver_config, (log, recovered), &applied, machine)?;
         inner.set_driver(driver.handle());
@@ -145,7 +164,8 @@ impl Shards {
             driver: Mutex::new(Some(driver)),
             _housekeeping: AbortOnDropHandle::new(housekeeping),
         };
-        let all = timeout(START_MAX, led.wait_for(|led| *led == usize::from(shards))).await.is_ok();
+        let all_led = led.wait_for(|led| !is_alone || *led == usize::from(shards));
+        let all = timeout(START_MAX, all_led).await.is_ok();
         let started = Self { running: Arc::new(running) };
         if all { Ok(started) } else { Err(StartError::Slow { led: *led.borrow(), shards }) }
     }
@@ -161,6 +181,12 @@ impl Shards {
         let answer = self.running.node.send(account, asked)?.await;
         // Every reply answers, whatever becomes of its actor; only the end of the runtime is silent.
         answer.unwrap_or_else(|_| Err(ExecuteError::OutcomeUnknown { shard: self.shard_of(account) }))
+    }
+
+    /// The driver, for those who place replicas and bring what peers send.
+    #[must_use]
+    pub fn driver(&self) -> DriverHandle {
+        self.running.node.driver().clone()
     }
 
     /// What is applied.

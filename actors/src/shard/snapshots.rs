@@ -1,5 +1,6 @@
 //! Snapshots of the shards, so that the log can forget. Written on a thread of their own, one shard after the other.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,10 @@ pub(crate) struct Snapshots {
     log_bytes: AtomicU64,
     round_bytes: AtomicU64,
     running: AtomicBool,
+    /// Shards of which a peer needs one now.
+    wanted: Mutex<BTreeSet<ShardId>>,
+    /// Whether all shards that moved are to have one.
+    is_round_due: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,8 +46,15 @@ impl Snapshots {
             }
         }
         let shards = progress.into_iter().map(Mutex::new).collect();
-        let (log_bytes, round_bytes, running) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { folder, shards, log_bytes, round_bytes, running })
+        Ok(Self {
+            folder,
+            shards,
+            log_bytes: AtomicU64::new(0),
+            round_bytes: AtomicU64::new(0),
+            running: AtomicBool::new(false),
+            wanted: Mutex::default(),
+            is_round_due: AtomicBool::new(false),
+        })
     }
 
     /// Notes an applied entry.
@@ -68,20 +80,97 @@ impl Snapshots {
         self.log_bytes.load(Ordering::Relaxed) >= due_at
     }
 
-    /// Takes a snapshot of every shard that has moved, on a new thread; nothing when a round is on already.
+    /// Takes a snapshot of every shard that has moved, on a thread of its own.
     pub(crate) fn start_round(self: &Arc<Self>, store: Arc<dyn StateStore>, driver: DriverHandle) {
+        self.log_bytes.store(0, Ordering::Relaxed);
+        self.is_round_due.store(true, Ordering::Release);
+        self.start(store, driver);
+    }
+
+    /// Takes a snapshot of one shard for a peer, before any others.
+    pub(crate) fn want(self: &Arc<Self>, shard: ShardId, store: Arc<dyn StateStore>, driver: DriverHandle) {
+        self.wanted.lock().insert(shard);
+        self.start(store, driver);
+    }
+
+    /// Puts a snapshot that was fetched from a peer in place of what the store has of the shard.
+    pub(crate) fn install(
+        &self,
+        store: &dyn StateStore,
+        shard: ShardId,
+        index: LogIndex,
+    ) -> Result<(), snapshot::SnapshotError> {
+        let path = snapshot::accept(&self.folder, shard, index)?;
+        let file = snapshot::load(&path, store)?;
+        let mut progress = self.shards[usize::from(shard.0)].lock();
+        *progress = Progress { taken: index, applied: index, terms: vec![(index, file.term)] };
+        Ok(())
+    }
+
+    /// Forgets a shard that has left: its rows, then its snapshots.
+    pub(crate) fn forget(&self, store: &dyn StateStore, shard: ShardId) -> Result<(), snapshot::SnapshotError> {
+        store.clear_shard(shard)?;
+        snapshot::remove_all(&self.folder, shard)?;
+        *self.shards[usize::from(shard.0)].lock() = Progress::default();
+        Ok(())
+    }
+
+    /// Starts the thread, unless it runs.
+    fn start(self: &Arc<Self>, store: Arc<dyn StateStore>, driver: DriverHandle) {
         if self.running.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.log_bytes.store(0, Ordering::Relaxed);
         let snapshots = Arc::clone(self);
-        let round = move || {
-            snapshots.round(&*store, &driver);
-            snapshots.running.store(false, Ordering::Release);
+        let work = move || {
+            loop {
+                snapshots.work_off(&*store, &driver);
+                snapshots.running.store(false, Ordering::Release);
+                // What came between the last look and the line above found the thread still running.
+                if !snapshots.has_work() || snapshots.running.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
         };
-        if let Err(error) = std::thread::Builder::new().name("steward-snapshot".to_owned()).spawn(round) {
+        if let Err(error) = std::thread::Builder::new().name("steward-snapshot".to_owned()).spawn(work) {
             tracing::warn!(error = %error, "no thread for snapshots");
             self.running.store(false, Ordering::Release);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.is_round_due.load(Ordering::Acquire) || !self.wanted.lock().is_empty()
+    }
+
+    fn work_off(&self, store: &dyn StateStore, driver: &DriverHandle) {
+        self.take_wanted(store, driver);
+        if self.is_round_due.swap(false, Ordering::AcqRel) {
+            self.round(store, driver);
+        }
+    }
+
+    fn take_wanted(&self, store: &dyn StateStore, driver: &DriverHandle) {
+        loop {
+            let wanted = self.wanted.lock().pop_first();
+            let Some(shard) = wanted else { return };
+            self.take_one(store, driver, shard);
+        }
+    }
+
+    /// Takes one snapshot and tells the driver; gives the bytes written.
+    fn take_one(&self, store: &dyn StateStore, driver: &DriverHandle, shard: ShardId) -> u64 {
+        match self.take(store, shard) {
+            Ok((bytes, index, covered)) => {
+                driver.offer_snapshot(shard, index);
+                if let Some(covered) = covered {
+                    driver.snapshot_taken(shard, covered);
+                }
+                bytes
+            }
+            // The log is kept until a later round succeeds; a peer asks again.
+            Err(error) => {
+                tracing::warn!(shard = shard.0, error = %error, "snapshot failed");
+                0
+            }
         }
     }
 
@@ -96,24 +185,20 @@ impl Snapshots {
             if !moved {
                 continue;
             }
-            match self.take(store, shard) {
-                Ok((bytes, covered)) => {
-                    written += bytes;
-                    if let Some(index) = covered {
-                        driver.snapshot_taken(shard, index);
-                    }
-                }
-                // The log is kept until a later round succeeds.
-                Err(error) => tracing::warn!(shard = number, error = %error, "snapshot failed"),
-            }
+            written += self.take_one(store, driver, shard);
+            self.take_wanted(store, driver);
         }
         metrics::snapshot_bytes(written);
         self.round_bytes.store(written, Ordering::Relaxed);
     }
 
-    /// How many bytes it wrote, and how far the log may forget: up to the snapshot before, so that a damaged one can be
-    /// replaced by its predecessor and the log.
-    fn take(&self, store: &dyn StateStore, shard: ShardId) -> Result<(u64, Option<LogIndex>), snapshot::SnapshotError> {
+    /// How many bytes it wrote, where it stands, and how far the log may forget: up to the snapshot before, so that a
+    /// damaged one can be replaced by its predecessor and the log.
+    fn take(
+        &self,
+        store: &dyn StateStore,
+        shard: ShardId,
+    ) -> Result<(u64, LogIndex, Option<LogIndex>), snapshot::SnapshotError> {
         let progress = &self.shards[usize::from(shard.0)];
         let term_of = |index: LogIndex| {
             let progress = progress.lock();
@@ -126,6 +211,6 @@ impl Snapshots {
         progress.taken = file.index;
         let current = progress.terms.partition_point(|(first, _)| *first <= file.index).saturating_sub(1);
         progress.terms.drain(..current);
-        Ok((file.bytes, before))
+        Ok((file.bytes, file.index, before))
     }
 }

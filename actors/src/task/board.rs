@@ -291,11 +291,22 @@ impl Observer for TaskBoard {
         }
     }
 
+    fn followed(&self, _account: &AccountId, _event: &Event) {}
+
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}
 
     fn led(&self, shard: ShardId) {
         self.state.lock().news.shards.push(shard);
         self.changed.notify_one();
+    }
+
+    /// What waits is the next leader's to give out. What runs goes on, and reports to it.
+    fn yielded(&self, is_of_shard: &dyn Fn(&AccountId) -> bool) {
+        let mut state = self.state.lock();
+        let gone: Vec<TaskKey> = state.queued.iter().filter(|key| is_of_shard(&key.account)).cloned().collect();
+        for key in gone {
+            state.forget(&key.account, &key.job, &HashSet::new());
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use steward_actors::domain::account::{
     Asked, Command, Event, Idempotency, Mark, SourceCreated, Trust, WebhookAccepted,
 };
 use steward_actors::domain::ids::{AccountId, SourceId};
-use steward_actors::shard::{Observer, Opened, Shards, ShardsConfig, open};
+use steward_actors::shard::{Observer, Opened, Seat, Shards, ShardsConfig, open};
 use steward_cluster::clock::{Clock, SystemClock, Timestamp};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
@@ -44,7 +44,8 @@ impl Setup {
     pub(crate) async fn start_over(self, opened: Opened) -> Started {
         let store = Arc::downgrade(&opened.store);
         let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
-        let started = Shards::start(self.config, NodeId(1), opened, self.clock, self.observers, on_failure);
+        let started =
+            Shards::start(self.config, Seat::alone(NodeId(1)), opened, self.clock, self.observers, on_failure);
         Started { shards: started.await.unwrap(), store }
     }
 }
@@ -161,6 +162,10 @@ impl Observer for Watching {
     fn applied(&self, account: &AccountId, seq: u64, _: Timestamp, event: &Event) {
         self.0.try_send(Seen::Event(account.clone(), seq, event.clone())).expect("the test reads along");
     }
+
+    fn followed(&self, _: &AccountId, _: &Event) {}
+
+    fn yielded(&self, _: &dyn Fn(&AccountId) -> bool) {}
 
     fn marked(&self, account: &AccountId, mark: &Mark) {
         self.0.try_send(Seen::Mark(account.clone(), mark.clone())).expect("the test reads along");

@@ -91,7 +91,8 @@ impl Log {
                 let mut file = disk.reopen(&name, len).map_err(LogError::io("reopen", &name))?;
                 file.sync().map_err(LogError::io("sync", &name))?;
                 disk.sync_dir().map_err(LogError::io("sync folder of", &name))?;
-                (segment, len, file)
+                // One of an older format counts as full: an older release must not meet records it does not know there.
+                (segment, if found.is_older { u64::MAX } else { len }, file)
             }
             None => {
                 // Only the first segment can be unborn without another before it.

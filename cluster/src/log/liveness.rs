@@ -11,6 +11,7 @@ pub(crate) struct Liveness {
     segments: VecDeque<SegmentUse>,
     hard_states: BTreeMap<ShardId, Position>,
     marks: BTreeMap<ShardId, (LogIndex, Position)>,
+    members: BTreeMap<ShardId, Position>,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Liveness {
     /// Takes note of a record in the newest segment.
     pub(crate) fn note(&mut self, head: Head, position: Position) {
         match head.kind {
-            RecordKind::Entry => {
+            RecordKind::Entry | RecordKind::Change => {
                 let newest = self.segments.back_mut().expect("a record is in a segment");
                 let highest = newest.highest.entry(head.shard).or_default();
                 *highest = head.index.max(*highest);
@@ -43,8 +44,12 @@ impl Liveness {
                     self.marks.insert(head.shard, (head.index, position));
                 }
             }
+            RecordKind::Members => {
+                self.members.insert(head.shard, position);
+            }
             RecordKind::Purge => {
                 self.marks.remove(&head.shard);
+                self.members.remove(&head.shard);
                 for segment in &mut self.segments {
                     segment.highest.remove(&head.shard);
                 }
@@ -65,10 +70,10 @@ impl Liveness {
         oldest.highest.iter().all(covered).then_some(oldest.number)
     }
 
-    /// The latest hard states and marks that stand in `segment` and would be lost with it.
+    /// The latest hard states, marks and members that stand in `segment` and would be lost with it.
     pub(crate) fn state_in(&self, segment: u64) -> Vec<Position> {
         let marks = self.marks.values().map(|(_, position)| *position);
-        let all = self.hard_states.values().copied().chain(marks);
+        let all = self.hard_states.values().copied().chain(marks).chain(self.members.values().copied());
         all.filter(|position| position.segment == segment).collect()
     }
 

@@ -22,9 +22,13 @@ pub enum RecordKind {
     HardState,
     /// A durable snapshot covers all entries through this index; they may be dropped.
     SnapshotMark,
-    /// Voids all entries and marks of the shard written so far; its hard state stays, since a vote must not be
+    /// Voids all entries, marks and members of the shard written so far; its hard state stays, since a vote must not be
     /// forgotten. Written before the mark of an installed snapshot, and when a replica leaves the node.
     Purge,
+    /// An entry like the others that changes who holds the shard, not what it holds.
+    Change,
+    /// Who holds the shard since the entry at this index. The latest one counts.
+    Members,
 }
 
 impl RecordKind {
@@ -34,6 +38,8 @@ impl RecordKind {
             Self::HardState => 2,
             Self::SnapshotMark => 3,
             Self::Purge => 4,
+            Self::Change => 5,
+            Self::Members => 6,
         }
     }
 
@@ -43,6 +49,8 @@ impl RecordKind {
             2 => Some(Self::HardState),
             3 => Some(Self::SnapshotMark),
             4 => Some(Self::Purge),
+            5 => Some(Self::Change),
+            6 => Some(Self::Members),
             _ => None,
         }
     }

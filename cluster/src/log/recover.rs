@@ -15,7 +15,7 @@ use super::segment::{
 use crate::ids::{LogIndex, ShardId, Term};
 
 /// What the log knows of one shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredShard {
     pub shard: ShardId,
     /// The latest one written.
@@ -24,6 +24,18 @@ pub struct RecoveredShard {
     pub snapshot: Option<(LogIndex, Term)>,
     /// Gapless, beginning right behind the snapshot, or at 1 without one.
     pub entries: Vec<(LogIndex, Term, Position)>,
+    /// Which of the entries change the members, ascending.
+    pub changes: Vec<LogIndex>,
+    /// The latest members written, and the entry they go back to.
+    pub members: Option<(LogIndex, Bytes)>,
+}
+
+impl RecoveredShard {
+    /// Whether only a promise is left of it: it moved away, or was about to come.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.members.is_none() && self.snapshot.is_none() && self.entries.is_empty()
+    }
 }
 
 /// What all segments hold, and where writing goes on.
@@ -33,6 +45,8 @@ pub(crate) struct Recovered {
     pub(crate) next_sequence: u64,
     /// The newest segment and how many of its bytes count; none in an empty folder.
     pub(crate) newest: Option<(u64, u64)>,
+    /// Whether the newest segment is of an older format, so that what follows belongs into a new one.
+    pub(crate) is_older: bool,
     /// A last segment whose creation never became durable; to be removed. It stands behind `newest`.
     pub(crate) unborn: Option<u64>,
 }
@@ -63,6 +77,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, LogError> {
         liveness: recovery.liveness,
         next_sequence: recovery.next_sequence.unwrap_or(1),
         newest,
+        is_older: recovery.version.is_some_and(|version| version < FORMAT_VERSION),
         unborn,
     })
 }
@@ -73,6 +88,8 @@ struct Recovery {
     liveness: Liveness,
     /// Unknown until the first segment names it.
     next_sequence: Option<u64>,
+    /// The format of the segment read last.
+    version: Option<u32>,
 }
 
 impl Recovery {
@@ -84,7 +101,10 @@ impl Recovery {
         let bytes = disk.read(&file, 0, len).map_err(LogError::io("read", &file))?;
         let segment = SegmentBytes { number, file: &file, bytes: &bytes };
         let first_sequence = match read_segment_header(&bytes, number) {
-            SegmentHeader::Sound { first_sequence } => first_sequence,
+            SegmentHeader::Sound { version, first_sequence } => {
+                self.version = Some(version);
+                first_sequence
+            }
             SegmentHeader::Newer { version } => {
                 return Err(LogError::NewerFormat { file, found: version, known: FORMAT_VERSION });
             }
@@ -221,24 +241,29 @@ struct Fold {
     snapshot: Option<(LogIndex, Term)>,
     /// Gapless. What lies between the snapshot and the first one may have been dropped under a later mark.
     entries: Vec<(LogIndex, Term, Position)>,
+    changes: Vec<LogIndex>,
+    members: Option<(LogIndex, Bytes)>,
 }
 
 impl Fold {
     fn take(&mut self, head: Head, position: Position, payload: &[u8]) -> Result<(), String> {
         match head.kind {
-            RecordKind::Entry => return self.take_entry(head, position),
+            RecordKind::Entry | RecordKind::Change => return self.take_entry(head, position),
+            RecordKind::Members => self.members = Some((head.index, Bytes::copy_from_slice(payload))),
             RecordKind::HardState => self.hard_state = Some(Bytes::copy_from_slice(payload)),
             RecordKind::SnapshotMark => self.take_mark(head),
             RecordKind::Purge => {
                 self.snapshot = None;
+                self.members = None;
                 self.entries.clear();
+                self.changes.clear();
             }
         }
         Ok(())
     }
 
     fn take_entry(&mut self, head: Head, position: Position) -> Result<(), String> {
-        let Head { shard, index, term, .. } = head;
+        let Head { shard, index, term, kind } = head;
         if self.snapshot.is_some_and(|(covered, _)| index <= covered) || index == LogIndex(0) {
             return Err(format!("entry {} of {shard} stands behind a snapshot that covers it", index.0));
         }
@@ -250,6 +275,10 @@ impl Fold {
             self.entries.truncate(keep);
         }
         self.entries.push((index, term, position));
+        self.changes.retain(|change| *change < index);
+        if kind == RecordKind::Change {
+            self.changes.push(index);
+        }
         Ok(())
     }
 
@@ -262,9 +291,11 @@ impl Fold {
         if known.is_some_and(|(_, term, _)| *term != head.term) {
             // The snapshot is of another history than these entries.
             self.entries.clear();
+            self.changes.clear();
         }
         let covered = self.entries.partition_point(|(index, ..)| *index <= head.index);
         self.entries.drain(..covered);
+        self.changes.retain(|change| *change > head.index);
     }
 
     fn finish(self, shard: ShardId) -> Result<RecoveredShard, LogError> {
@@ -275,7 +306,8 @@ impl Fold {
             let why = format!("{shard} begins with entry {}, the snapshot ends with {covered}", first.0);
             return Err(LogError::damaged(&file_name(position.segment), position.offset, why));
         }
-        Ok(RecoveredShard { shard, hard_state: self.hard_state, snapshot: self.snapshot, entries: self.entries })
+        let Self { hard_state, snapshot, entries, changes, members } = self;
+        Ok(RecoveredShard { shard, hard_state, snapshot, entries, changes, members })
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a segment file is named, headed and divided into groups. Append writes these bytes, recovery reads them.
 
-/// The newest layout this release writes and reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The newest layout this release writes and reads. 2 brought records about members.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// Magic, version and the place of the checksum stay where they are in every later version.
 const MAGIC: [u8; 8] = *b"STWDLOG\n";
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 32;
@@ -41,7 +41,7 @@ pub(crate) fn segment_header(segment: u64, first_sequence: u64) -> [u8; SEGMENT_
 /// What the first bytes of a file say.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SegmentHeader {
-    Sound { first_sequence: u64 },
+    Sound { version: u32, first_sequence: u64 },
     Newer { version: u32 },
     Bad { why: &'static str },
 }
@@ -64,7 +64,7 @@ pub(crate) fn read_segment_header(bytes: &[u8], segment: u64) -> SegmentHeader {
     if u64_at(header, 12) != segment {
         return SegmentHeader::Bad { why: "segment header names another segment" };
     }
-    SegmentHeader::Sound { first_sequence: u64_at(header, 20) }
+    SegmentHeader::Sound { version, first_sequence: u64_at(header, 20) }
 }
 
 /// Where a group stands. Part of its checksum, so that bytes of a group elsewhere are no group.

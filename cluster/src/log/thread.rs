@@ -222,6 +222,6 @@ impl<F: FnMut(Durable)> Worker<F> {
 fn frees_entries(batch: &Batch) -> bool {
     batch.records().iter().any(|(head, _)| match head.kind {
         RecordKind::SnapshotMark | RecordKind::Purge => true,
-        RecordKind::Entry | RecordKind::HardState => false,
+        RecordKind::Entry | RecordKind::Change | RecordKind::HardState | RecordKind::Members => false,
     })
 }

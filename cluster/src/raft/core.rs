@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
-use crate::log::{Batch, LogReader, Position, RecoveredShard};
-use crate::raft::group::{Group, Writing};
-use crate::raft::open::Start;
-use crate::raft::{ElectionTicks, PeerMessage, ProposeError, Round, ShardStatus, StartError};
+use crate::log::{Batch, LogReader, Position, RecordKind, RecoveredShard};
+use crate::raft::group::{Group, PeerProgress, Writing};
+use crate::raft::links::Links;
+use crate::raft::open::{self, Start};
+use crate::raft::vote::Vote;
+use crate::raft::{ChangeError, ElectionTicks, Members, PeerMessage, ProposeError, Round, ShardStatus, StartError};
 
 /// Bytes of one proposal. Larger things are blobs, and an entry must fit one record of the log.
 pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
@@ -20,10 +22,10 @@ pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 pub struct CoreConfig {
     /// This node; not 0.
     pub node: NodeId,
-    /// How many shards there are; this node holds all of them.
+    /// How many shards there are.
     pub shards: u16,
-    /// The nodes that vote in every shard. One voter needs no ticks and no peers.
-    pub voters: Vec<NodeId>,
+    /// Who holds every shard of a cluster that begins now. Empty on a node that joins one: leaders bring it its shards.
+    pub founders: Vec<NodeId>,
     /// Heartbeat and election times.
     pub elections: ElectionTicks,
     /// Where the randomness of elections starts.
@@ -34,12 +36,19 @@ pub struct CoreConfig {
 
 /// All groups of one node. `T` is what a caller wants back when its proposal is applied or refused.
 pub struct Core<T> {
-    groups: Vec<Group<T>>,
+    config: CoreConfig,
+    reader: LogReader,
+    logger: slog::Logger,
+    groups: Vec<Option<Group<T>>>,
+    /// What this node promised in shards it does not hold now.
+    votes: Vec<Vote>,
     /// Groups with something to do, each once.
     touched: Vec<u16>,
     is_touched: Vec<bool>,
-    /// Groups with peers, which heed the clock.
-    ticking: Vec<u16>,
+    links: Links,
+    /// Shards that leave with the next batch, and those that are gone when a batch is durable.
+    leaving: Vec<u16>,
+    left: VecDeque<(u64, u16)>,
     /// Batches that are not durable yet and the groups that wrote them.
     batches: VecDeque<(u64, Vec<u16>)>,
     next_batch: u64,
@@ -50,7 +59,7 @@ pub struct Core<T> {
 }
 
 impl<T> Core<T> {
-    /// Starts every group from the recovered log and the store's applied indexes; a missing shard is a new one.
+    /// Starts every group from the recovered log and the store's applied indexes.
     pub fn open(
         config: &CoreConfig,
         recovered: Vec<RecoveredShard>,
@@ -60,31 +69,66 @@ impl<T> Core<T> {
         if config.node == NodeId(raft::INVALID_ID) {
             return Err(StartError::NodeZero);
         }
-        if !config.voters.contains(&config.node) {
-            return Err(StartError::NotAVoter { node: config.node, voters: config.voters.clone() });
+        let shards = usize::from(config.shards);
+        let mut core = Self {
+            config: config.clone(),
+            reader: reader.clone(),
+            logger: slog::Logger::root(slog::Discard, slog::o!()),
+            groups: (0..shards).map(|_| None).collect(),
+            votes: vec![Vote::default(); shards],
+            touched: Vec::with_capacity(shards),
+            is_touched: vec![false; shards],
+            links: Links::new(config.elections.silence_min),
+            leaving: Vec::new(),
+            left: VecDeque::new(),
+            batches: VecDeque::new(),
+            next_batch: 1,
+            spare: None,
+            gathered: Round::default(),
+        };
+        for (shard, vote, start) in open::starts(config, recovered, applied)? {
+            core.votes[usize::from(shard.0)] = vote;
+            if let Some(start) = start {
+                core.begin(shard, start)?;
+            }
         }
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let mut groups = Vec::with_capacity(usize::from(config.shards));
-        for (shard, start) in starts(config.shards, recovered, applied)? {
-            groups.push(start.group(shard, config, reader.clone(), &logger)?);
-        }
-        Ok(Self::of(groups))
+        Ok(core)
     }
 
-    /// Moves the clock of every group that has peers.
+    /// Moves the clock of every group that has peers and is awake.
     pub fn tick(&mut self) {
-        for at in 0..self.ticking.len() {
-            let shard = self.ticking[at];
-            self.groups[usize::from(shard)].tick();
-            self.touch(shard);
+        for node in self.links.tick() {
+            self.lost(node);
+        }
+        for at in 0..self.config.shards {
+            if self.groups[usize::from(at)].as_mut().is_some_and(Group::tick) {
+                self.touch(at);
+            }
         }
     }
 
-    /// Takes in a message of a peer.
+    /// A frame came from a node, whether or not it holds messages; `boot` names the process there.
+    pub fn heard(&mut self, from: NodeId, boot: u64) {
+        if self.links.heard(from, boot) {
+            self.lost(from);
+        }
+    }
+
+    /// Takes in a message of a peer. The snapshot it names, if any, is durable on this node.
     pub fn receive(&mut self, message: PeerMessage) {
-        if let Some(group) = self.groups.get_mut(usize::from(message.shard.0)) {
+        let shard = message.shard;
+        let Some(place) = self.groups.get_mut(usize::from(shard.0)) else { return };
+        if place.is_none() && message.comes_from_leader() {
+            // A leader has made this node a learner; its snapshot follows.
+            let start = Start::unknown(self.votes[usize::from(shard.0)]);
+            match start.group(shard, &self.config, self.reader.clone(), &self.logger) {
+                Ok(group) => *place = Some(group),
+                Err(error) => tracing::error!(shard = shard.0, %error, "a replica cannot begin"),
+            }
+        }
+        if let Some(group) = place {
             group.receive(message.message);
-            self.touch(message.shard.0);
+            self.touch(shard.0);
         }
     }
 
@@ -95,13 +139,62 @@ impl<T> Core<T> {
             self.gathered.rejected.push((token, size));
             return;
         }
-        match self.groups.get_mut(usize::from(shard.0)) {
+        match self.group_mut(shard) {
             Some(group) => {
                 group.propose(term, data, token);
                 self.touch(shard.0);
             }
-            None => self.gathered.rejected.push((token, ProposeError::NoSuchShard { shard })),
+            None => self.gathered.rejected.push((token, self.absent(shard))),
         }
+    }
+
+    /// Takes in a read: its token comes back once this node is known to lead and everything committed by now is applied.
+    pub fn read(&mut self, shard: ShardId, token: T) {
+        match self.group_mut(shard) {
+            Some(group) => {
+                group.read(token);
+                self.touch(shard.0);
+            }
+            None => self.gathered.rejected.push((token, self.absent(shard))),
+        }
+    }
+
+    /// Begins to change who holds a shard that this node leads, to these voters and learners.
+    ///
+    /// # Errors
+    /// When it has to wait, or somebody else has to do it.
+    pub fn change(&mut self, shard: ShardId, voters: &[NodeId], learners: &[NodeId]) -> Result<(), ChangeError> {
+        self.group_mut(shard).ok_or(ChangeError::NoSuchShard { shard })?.change(voters, learners)?;
+        self.touch(shard.0);
+        Ok(())
+    }
+
+    /// Begins to move the leadership of a shard that this node leads.
+    ///
+    /// # Errors
+    /// When it has to wait, or somebody else has to do it.
+    pub fn transfer(&mut self, shard: ShardId, to: NodeId) -> Result<(), ChangeError> {
+        self.group_mut(shard).ok_or(ChangeError::NoSuchShard { shard })?.transfer(to)?;
+        self.touch(shard.0);
+        Ok(())
+    }
+
+    /// Lets a shard leave this node, whose replica is no member any more. Whoever calls has asked the shard's leader, which
+    /// made sure that it still leads, after it had seen `heard` messages of leaders here: a later one may be of a leader
+    /// that took this node in again and counts on what it holds. False when the shard stays.
+    pub fn leave(&mut self, shard: ShardId, heard: u64) -> bool {
+        let Some(place) = self.groups.get_mut(usize::from(shard.0)) else { return false };
+        let stays = |group: &Group<T>| group.leads() || group.heard() != heard;
+        let Some(mut group) = place.take_if(|group| !stays(group)) else { return false };
+        group.abandon(&mut self.gathered.rejected);
+        self.votes[usize::from(shard.0)] = group.vote();
+        self.leaving.push(shard.0);
+        true
+    }
+
+    /// How many messages of leaders a shard has seen here, for [`Core::leave`].
+    pub fn heard_of_leaders(&self, shard: ShardId) -> u64 {
+        self.group(shard).map_or(0, Group::heard)
     }
 
     /// Batch `number` is durable; `positions` says where its records lie. Batches become durable in order, and come back
@@ -111,17 +204,33 @@ impl<T> Core<T> {
         let (expected, shards) = self.batches.pop_front().expect("only submitted batches become durable");
         assert_eq!(number, expected, "batches become durable in order");
         for shard in shards {
-            self.groups[usize::from(shard)].persisted(number, positions, &mut self.gathered);
-            self.touch(shard);
+            if let Some(group) = &mut self.groups[usize::from(shard)] {
+                group.persisted(number, positions, &mut self.gathered);
+                self.touch(shard);
+            }
+        }
+        while let Some((batch, shard)) = self.left.front().copied()
+            && batch <= number
+        {
+            self.left.pop_front();
+            // Unless it is back already, and what the state machine has is its.
+            if self.groups[usize::from(shard)].is_none() {
+                self.gathered.left.push(ShardId(shard));
+            }
         }
     }
 
     /// A durable snapshot of the shard's store covers its log up to `index`.
     pub fn snapshot_taken(&mut self, shard: ShardId, index: LogIndex) {
-        if let Some(group) = self.groups.get_mut(usize::from(shard.0))
-            && group.snapshot_taken(index)
-        {
+        if self.group_mut(shard).is_some_and(|group| group.snapshot_taken(index)) {
             self.touch(shard.0);
+        }
+    }
+
+    /// A durable snapshot of the shard's store at `index` lies ready for peers.
+    pub fn offer_snapshot(&mut self, shard: ShardId, index: LogIndex) {
+        if let Some(group) = self.group_mut(shard) {
+            group.offer_snapshot(index);
         }
     }
 
@@ -130,11 +239,16 @@ impl<T> Core<T> {
         let mut round = std::mem::take(&mut self.gathered);
         let mut writing = Writing { number: self.next_batch, batch: self.spare.take().unwrap_or_default() };
         let mut writers = Vec::new();
+        for shard in std::mem::take(&mut self.leaving) {
+            writing.batch.push(ShardId(shard), RecordKind::Purge, Term(0), LogIndex(0), &[]);
+            self.left.push_back((writing.number, shard));
+        }
         let touched = std::mem::take(&mut self.touched);
         for &shard in &touched {
             self.is_touched[usize::from(shard)] = false;
             let records = writing.batch.records().len();
-            if self.groups[usize::from(shard)].round(&mut writing, &mut round) {
+            let Some(group) = &mut self.groups[usize::from(shard)] else { continue };
+            if group.round(&mut writing, &mut round) {
                 self.touch(shard);
             }
             if writing.batch.records().len() > records {
@@ -142,19 +256,24 @@ impl<T> Core<T> {
             }
         }
         round.touched = touched;
-        if !writers.is_empty() {
+        if writing.batch.is_empty() {
+            self.spare = Some(writing.batch);
+        } else {
             self.batches.push_back((writing.number, writers));
             self.next_batch += 1;
             round.batch = Some((writing.number, writing.batch));
-        } else {
-            self.spare = Some(writing.batch);
         }
         round
     }
 
+    /// How many shards there are, here or elsewhere.
+    pub(crate) fn shards(&self) -> u16 {
+        self.config.shards
+    }
+
     /// Whether a round would find something to do.
     pub fn has_work(&self) -> bool {
-        !self.touched.is_empty() || !self.gathered.is_empty()
+        !self.touched.is_empty() || !self.leaving.is_empty() || !self.gathered.is_empty()
     }
 
     /// Batches handed out and not reported durable.
@@ -165,39 +284,64 @@ impl<T> Core<T> {
     /// Answers everything that waits: the core is about to be dropped.
     pub fn abandon(&mut self) -> Vec<(T, ProposeError)> {
         let mut rejected = std::mem::take(&mut self.gathered.rejected);
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut().flatten() {
             group.abandon(&mut rejected);
         }
         rejected
     }
 
-    /// How a shard stands.
+    /// How a shard stands; nothing when this node does not hold it.
     pub fn status(&self, shard: ShardId) -> Option<ShardStatus> {
-        self.groups.get(usize::from(shard.0)).map(Group::status)
+        self.group(shard).map(Group::status)
     }
 
-    fn of(groups: Vec<Group<T>>) -> Self {
-        let mut core = Self {
-            touched: Vec::with_capacity(groups.len()),
-            is_touched: vec![false; groups.len()],
-            ticking: Vec::new(),
-            batches: VecDeque::new(),
-            next_batch: 1,
-            spare: None,
-            gathered: Round::default(),
-            groups,
-        };
-        for (shard, group) in (0..).zip(&mut core.groups) {
-            if group.votes_alone() {
-                // Nobody else could win, so there is nothing to wait for.
-                group.campaign();
-                core.touched.push(shard);
-                core.is_touched[usize::from(shard)] = true;
-            } else {
-                core.ticking.push(shard);
+    /// Who holds a shard, as far as this node knows; nothing when it does not hold it itself.
+    pub fn members(&self, shard: ShardId) -> Option<&Members> {
+        self.group(shard).map(Group::members)
+    }
+
+    /// How far the other replicas of a shard are that this node leads.
+    pub fn peers(&self, shard: ShardId) -> Vec<PeerProgress> {
+        self.group(shard).map(Group::peers).unwrap_or_default()
+    }
+
+    fn begin(&mut self, shard: ShardId, start: Start) -> Result<(), StartError> {
+        let missed = start.missed();
+        let mut group = start.group(shard, &self.config, self.reader.clone(), &self.logger)?;
+        let missed = group.missed(missed).map_err(|source| StartError::Library { shard, source })?;
+        self.gathered.committed.extend(missed);
+        if group.votes_alone() {
+            // Nobody else could win, so there is nothing to wait for.
+            group.campaign();
+        }
+        self.groups[usize::from(shard.0)] = Some(group);
+        self.touch(shard.0);
+        Ok(())
+    }
+
+    fn lost(&mut self, node: NodeId) {
+        for at in 0..self.config.shards {
+            if self.groups[usize::from(at)].as_mut().is_some_and(|group| group.lost(node)) {
+                self.touch(at);
             }
         }
-        core
+    }
+
+    fn group(&self, shard: ShardId) -> Option<&Group<T>> {
+        self.groups.get(usize::from(shard.0))?.as_ref()
+    }
+
+    fn group_mut(&mut self, shard: ShardId) -> Option<&mut Group<T>> {
+        self.groups.get_mut(usize::from(shard.0))?.as_mut()
+    }
+
+    /// Why a shard that is not here takes nothing.
+    fn absent(&self, shard: ShardId) -> ProposeError {
+        if shard.0 < self.config.shards {
+            ProposeError::NotLeader { shard, leader: None }
+        } else {
+            ProposeError::NoSuchShard { shard }
+        }
     }
 
     fn touch(&mut self, shard: u16) {
@@ -205,26 +349,4 @@ impl<T> Core<T> {
             self.touched.push(shard);
         }
     }
-}
-
-/// What every configured shard starts from, in order.
-fn starts(
-    shards: u16,
-    recovered: Vec<RecoveredShard>,
-    applied: &[(ShardId, LogIndex)],
-) -> Result<Vec<(ShardId, Start)>, StartError> {
-    let mut found: Vec<Option<RecoveredShard>> = (0..shards).map(|_| None).collect();
-    for recovered in recovered {
-        let shard = recovered.shard;
-        *found.get_mut(usize::from(shard.0)).ok_or(StartError::UnknownShard { shard, shards })? = Some(recovered);
-    }
-    let mut starts = Vec::with_capacity(found.len());
-    for (number, recovered) in (0..).zip(found) {
-        let shard = ShardId(number);
-        let applied = applied.iter().find(|(of, _)| *of == shard).map_or(LogIndex(0), |(_, index)| *index);
-        let recovered =
-            recovered.unwrap_or(RecoveredShard { shard, hard_state: None, snapshot: None, entries: Vec::new() });
-        starts.push((shard, Start::new(recovered, applied)?));
-    }
-    Ok(starts)
 }

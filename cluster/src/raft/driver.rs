@@ -1,6 +1,7 @@
 //! Starts and stops the threads of consensus: driver, log and applier. `node/` does that, once.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,28 +14,47 @@ use crate::ids::{LogIndex, NodeId, ShardId};
 use crate::log::{Log, LogThread, RecoveredShard};
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
 use crate::raft::handle::{Inbox, Input};
-use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump};
+use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump, Ticks};
 use crate::raft::status::StatusBoard;
 use crate::raft::{
-    ApplyError, Committed, Core, CoreConfig, DriverFailure, DriverHandle, ElectionTicks, Role, ShardStatus, StartError,
+    ApplyError, Committed, Core, CoreConfig, DriverFailure, DriverHandle, ElectionTicks, PeerMessage, Role,
+    ShardStatus, StartError,
 };
 
 /// Payload bytes each shard keeps in memory: enough for what is on its way to the applier on a busy node.
 const CACHED_BYTES_MAX: usize = 128 << 10;
+
+/// How much of the machine the driver may take before others, as for the log's thread.
+const NICENESS: i32 = -10;
 
 /// Called once when the driver can not go on; in production [`abort_process`].
 pub type OnFailure = Arc<dyn Fn(DriverFailure) + Send + Sync>;
 
 /// What a driver is started with.
 pub struct DriverConfig {
-    /// This node, the only voter of its shards.
+    /// This node.
     pub node: NodeId,
     /// How many shards there are.
     pub shards: u16,
+    /// Who holds every shard of a cluster that begins now, as [`CoreConfig`] says.
+    pub founders: Vec<NodeId>,
+    /// The way to other nodes; none on a node that is alone and stays so.
+    pub transport: Option<Box<dyn Transport>>,
     /// Where durations come from.
     pub clock: Arc<dyn Clock>,
     /// What happens when it can not go on.
     pub on_failure: OnFailure,
+}
+
+/// The way to other nodes.
+pub trait Transport: Send + 'static {
+    /// Sends messages to a node, in this order. Never blocks; what cannot be sent is lost, which consensus survives.
+    fn send(&mut self, to: NodeId, messages: Vec<PeerMessage>);
+
+    /// Brings the snapshot that a message names to this node's disk, then hands the message in again with
+    /// [`DriverHandle::fetched`], or sends [`PeerMessage::snapshot_failed`] back. Never blocks. The same message may come
+    /// again meanwhile.
+    fn fetch(&mut self, message: PeerMessage);
 }
 
 /// What committed entries are applied to.
@@ -45,6 +65,21 @@ pub trait StateMachine: Send + 'static {
     /// # Errors
     /// Whatever keeps the entries from being applied; the driver gives up then.
     fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError>;
+
+    /// Puts the snapshot of a shard that lies on this node's disk in place of what there is.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being loaded; the driver gives up then.
+    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError>;
+
+    /// A shard has left this node: forgets everything about it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being forgotten; the driver gives up then.
+    fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError>;
+
+    /// A peer needs a snapshot of the shard. Takes one, elsewhere, and tells [`DriverHandle::offer_snapshot`].
+    fn snapshot_wanted(&mut self, shard: ShardId);
 
     /// The outcomes of a round have been told to whoever proposed; more may be told before the next call.
     fn outcomes_told(&mut self) {}
@@ -104,13 +139,16 @@ pub fn start<M: StateMachine>(
     let core_config = CoreConfig {
         node: config.node,
         shards: config.shards,
-        voters: vec![config.node],
+        founders: config.founders,
         elections: ElectionTicks::default(),
         seed: config.node.0,
         cached_bytes_max: CACHED_BYTES_MAX,
     };
     let core = Core::open(&core_config, recovered, applied, &log.reader())?;
-    let board = Arc::new(StatusBoard::new(statuses(&core, config.shards, applied)));
+    let board = Arc::new(StatusBoard::new(config.shards));
+    for (shard, status) in statuses(&core, config.shards, applied) {
+        board.note(shard, status);
+    }
 
     let inbox = Arc::new(Inbox::new());
     // As large as what can be in flight, so that the log's thread never waits for the driver.
@@ -128,7 +166,8 @@ pub fn start<M: StateMachine>(
     )
     .map_err(|source| StartError::Thread { name: "steward-log", source })?;
 
-    let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock: config.clock };
+    let clock = Arc::clone(&config.clock);
+    let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock };
     let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || Ok(applier.run()?))?;
     let unplugged = Arc::new(AtomicBool::new(false));
     let pump = Pump {
@@ -137,11 +176,16 @@ pub fn start<M: StateMachine>(
         durable,
         log,
         rounds,
+        backlog: VecDeque::new(),
+        ticks: config.transport.is_some().then(|| Ticks::new(Arc::clone(&config.clock))),
+        transport: config.transport,
         board: Arc::clone(&board),
         unplugged: Arc::clone(&unplugged),
         is_stopping: false,
     };
     let driver = spawn("steward-driver", config.on_failure, move || {
+        // Ahead of the work of a busy node: late heartbeats move leaders. Without the right to it, at the usual priority.
+        rustix::process::setpriority_process(None, NICENESS).ok();
         pump.run();
         Ok(())
     })?;
@@ -155,10 +199,14 @@ pub fn abort_process(failure: DriverFailure) {
     std::process::abort();
 }
 
-fn statuses<T>(core: &Core<T>, shards: u16, applied: &[(ShardId, LogIndex)]) -> impl Iterator<Item = ShardStatus> {
-    (0..shards).filter_map(move |shard| {
-        let applied = applied.iter().find(|(of, _)| of.0 == shard).map_or(LogIndex(0), |(_, index)| *index);
-        core.status(ShardId(shard)).map(|status| ShardStatus { applied, ..status })
+fn statuses<T>(
+    core: &Core<T>,
+    shards: u16,
+    applied: &[(ShardId, LogIndex)],
+) -> impl Iterator<Item = (ShardId, ShardStatus)> {
+    (0..shards).map(ShardId).filter_map(move |shard| {
+        let applied = applied.iter().find(|(of, _)| *of == shard).map_or(LogIndex(0), |(_, index)| *index);
+        core.status(shard).map(|status| (shard, ShardStatus { applied, ..status }))
     })
 }
 

@@ -95,6 +95,18 @@ impl StateMachine for Remembering {
         Ok(())
     }
 
+    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<(), ApplyError> {
+        panic!("nobody sends a snapshot of {shard}")
+    }
+
+    fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {
+        panic!("{shard} goes nowhere")
+    }
+
+    fn snapshot_wanted(&mut self, shard: ShardId) {
+        panic!("nobody lacks {shard}")
+    }
+
     fn role_changed(&mut self, shard: ShardId, role: Role) {
         self.roles.send((shard, role)).ok();
     }
@@ -120,6 +132,8 @@ fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Resul
     let config = DriverConfig {
         node: NodeId(1),
         shards: SHARDS,
+        founders: vec![NodeId(1)],
+        transport: None,
         clock: Arc::new(SystemClock::new()),
         on_failure: Arc::new(move |failure| {
             failures_sender.send(failure).ok();
@@ -301,6 +315,18 @@ impl StateMachine for Failing {
         Err(ApplyError { source: "no".into() })
     }
 
+    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<(), ApplyError> {
+        panic!("nobody sends a snapshot of {shard}")
+    }
+
+    fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {
+        panic!("{shard} goes nowhere")
+    }
+
+    fn snapshot_wanted(&mut self, shard: ShardId) {
+        panic!("nobody lacks {shard}")
+    }
+
     fn role_changed(&mut self, _shard: ShardId, _role: Role) {}
 }
 
@@ -314,6 +340,8 @@ fn a_state_machine_that_cannot_follow_ends_the_driver() {
         let config = DriverConfig {
             node: NodeId(1),
             shards: 1,
+            founders: vec![NodeId(1)],
+            transport: None,
             clock: Arc::new(SystemClock::new()),
             on_failure: Arc::new(move |failure| failures_sender.send(failure).unwrap()),
         };

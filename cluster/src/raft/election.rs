@@ -9,12 +9,14 @@ pub struct ElectionTicks {
     pub silence_min: usize,
     /// The end of the range, itself never drawn.
     pub silence_max: usize,
+    /// Without anything to do, until a leader lets its group sleep.
+    pub rest_after: usize,
 }
 
 impl Default for ElectionTicks {
-    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms.
+    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms, sleep after 2 s.
     fn default() -> Self {
-        Self { heartbeat: 2, silence_min: 8, silence_max: 12 }
+        Self { heartbeat: 2, silence_min: 8, silence_max: 12, rest_after: 40 }
     }
 }
 
@@ -42,7 +44,7 @@ mod tests {
 
     #[test]
     fn draws_cover_the_range_and_repeat() {
-        let ticks = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 12 };
+        let ticks = ElectionTicks { heartbeat: 2, silence_min: 8, silence_max: 12, rest_after: 40 };
         let draws = |mut seed: u64| (0..64).map(|_| ticks.draw(&mut seed)).collect::<Vec<_>>();
         let drawn = draws(17);
         assert_eq!(drawn, draws(17));

@@ -9,13 +9,11 @@ pub enum StartError {
     /// Zero stands for "nobody" in a vote.
     #[error("node id 0 cannot vote")]
     NodeZero,
-    /// This node is not among the voters of its groups.
-    #[error("{node} is not among the voters {voters:?}")]
-    NotAVoter {
-        /// This node.
-        node: NodeId,
-        /// Who votes.
-        voters: Vec<NodeId>,
+    /// The log does not say who holds the shard, and nobody else here does.
+    #[error("the members of {shard} cannot be read")]
+    Members {
+        /// The shard they hold.
+        shard: ShardId,
     },
     /// The log knows a shard the configuration does not have.
     #[error("the log holds {shard}, the configuration has {shards} shards")]
@@ -161,6 +159,45 @@ impl ProposeError {
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// Why the members of a shard are not being changed. Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Only its leader can.
+    #[error("{shard} is led by {leader:?}")]
+    NotLeader {
+        /// The shard to change.
+        shard: ShardId,
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// One change at a time.
+    #[error("the members of {shard} are changing already, or its leadership is moving")]
+    Busy {
+        /// The shard to change.
+        shard: ShardId,
+    },
+    /// Who is to vote must have learned the shard first.
+    #[error("{node} must be a learner of {shard} and level with it before it votes")]
+    Behind {
+        /// The shard to change.
+        shard: ShardId,
+        /// Who is behind.
+        node: NodeId,
+    },
+    /// A leader does not remove itself, and somebody must vote.
+    #[error("the leader of {shard} must stay among its voters: move the leadership first")]
+    LeaderLeaves {
+        /// The shard to change.
+        shard: ShardId,
+    },
+    /// This node has no such shard.
+    #[error("{shard} does not exist here")]
+    NoSuchShard {
+        /// The shard to change.
+        shard: ShardId,
+    },
 }
 
 /// The state machine could not apply committed entries. They cannot be taken back, so the process ends.

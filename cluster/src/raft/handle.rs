@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::ids::{LogIndex, ShardId, Term};
+use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::raft::status::StatusBoard;
-use crate::raft::{ProposeError, ShardStatus, metrics};
+use crate::raft::{ChangeError, Members, PeerMessage, PeerProgress, ProposeError, ShardStatus, metrics};
 
 /// Inputs waiting for the driver; more are refused as overload.
 pub(crate) const INBOX_MAX: usize = 8192;
+/// Frames of peers waiting for the driver; more are lost, which consensus survives.
+pub(crate) const FRAMES_MAX: usize = 1024;
 
 /// Called once: with the entry's index after it is applied, or with the reason why it was not. Runs on the applier's
 /// thread (refusals for overload or after the end on the caller's), so it must be short and must not block.
@@ -33,24 +35,62 @@ pub struct Proposal {
     pub done: Done,
 }
 
-/// What reaches the driver thread.
+/// A shard as its driver sees it, for those who place replicas and for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardDetail {
+    /// The shard.
+    pub shard: ShardId,
+    /// How it stands here.
+    pub status: ShardStatus,
+    /// Who holds it, as far as this node knows.
+    pub members: Members,
+    /// How far the others are; empty unless this node leads it.
+    pub peers: Vec<PeerProgress>,
+    /// How many messages of leaders it has seen, for [`DriverHandle::leave`].
+    pub heard: u64,
+}
+
+/// What reaches the driver thread from this node.
 pub(crate) enum Input {
     Propose(Proposal),
+    Read { shard: ShardId, done: Done },
+    Change { shard: ShardId, voters: Vec<NodeId>, learners: Vec<NodeId>, told: Told<Result<(), ChangeError>> },
+    Transfer { shard: ShardId, to: NodeId, told: Told<Result<(), ChangeError>> },
+    Leave { shard: ShardId, heard: u64, told: Told<bool> },
+    Inspect { told: Told<Vec<ShardDetail>> },
     SnapshotTaken { shard: ShardId, index: LogIndex },
+    OfferSnapshot { shard: ShardId, index: LogIndex },
     Stop,
+}
+
+/// Called once with what the driver says; never when it has stopped.
+pub(crate) type Told<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What reaches it from other nodes.
+pub(crate) enum Frame {
+    Heard {
+        from: NodeId,
+        boot: u64,
+        messages: Vec<PeerMessage>,
+    },
+    /// A message whose snapshot is on this node's disk now.
+    Fetched(PeerMessage),
 }
 
 /// The queue in front of the driver. It can be closed without losing what is being put in at that moment.
 pub(crate) struct Inbox {
     sender: Sender<Input>,
     pub(crate) receiver: Receiver<Input>,
+    frame_sender: Sender<Frame>,
+    pub(crate) frames: Receiver<Frame>,
     is_closed: AtomicBool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = bounded(INBOX_MAX);
-        Self { sender, receiver, is_closed: AtomicBool::new(false) }
+        let (frame_sender, frames) = bounded(FRAMES_MAX);
+        Self { sender, receiver, frame_sender, frames, is_closed: AtomicBool::new(false) }
     }
 
     /// Puts an input in; gives it back when there is no room. Never blocks.
@@ -74,10 +114,24 @@ impl Inbox {
         self.answer_all();
     }
 
+    fn offer_frame(&self, frame: Frame) {
+        if self.frame_sender.try_send(frame).is_err() {
+            metrics::frame_dropped();
+        }
+    }
+
     fn answer_all(&self) {
         for input in self.receiver.try_iter() {
-            if let Input::Propose(proposal) = input {
-                proposal.refuse(ProposeError::Stopped);
+            match input {
+                Input::Propose(proposal) => proposal.refuse(ProposeError::Stopped),
+                Input::Read { done, .. } => done(Err(ProposeError::Stopped)),
+                Input::Change { .. }
+                | Input::Transfer { .. }
+                | Input::Leave { .. }
+                | Input::Inspect { .. }
+                | Input::SnapshotTaken { .. }
+                | Input::OfferSnapshot { .. }
+                | Input::Stop => {}
             }
         }
     }
@@ -106,6 +160,58 @@ impl DriverHandle {
         }
     }
 
+    /// Asks whether this node still leads the shard: answered with success once everything committed before the question
+    /// is applied here. Never blocks.
+    pub fn read(&self, shard: ShardId, done: Done) {
+        if let Err(Input::Read { done, .. }) = self.inbox.offer(Input::Read { shard, done }) {
+            done(Err(ProposeError::Overloaded { shard }));
+        }
+    }
+
+    /// Begins to change who holds a shard that this node leads. `told` hears at once whether it could begin, or is
+    /// dropped when the driver is full or gone.
+    pub fn change(
+        &self,
+        shard: ShardId,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+        told: impl FnOnce(Result<(), ChangeError>) + Send + 'static,
+    ) {
+        self.ask(Input::Change { shard, voters, learners, told: Box::new(told) });
+    }
+
+    /// Begins to move the leadership of a shard that this node leads. `told` as for [`DriverHandle::change`].
+    pub fn transfer(&self, shard: ShardId, to: NodeId, told: impl FnOnce(Result<(), ChangeError>) + Send + 'static) {
+        self.ask(Input::Transfer { shard, to, told: Box::new(told) });
+    }
+
+    /// Lets a shard leave this node whose replica is no member any more, as [`crate::raft::Core::leave`] says; `told`
+    /// hears whether it did.
+    pub fn leave(&self, shard: ShardId, heard: u64, told: impl FnOnce(bool) + Send + 'static) {
+        self.ask(Input::Leave { shard, heard, told: Box::new(told) });
+    }
+
+    /// Tells how every shard held here stands.
+    pub fn inspect(&self, told: impl FnOnce(Vec<ShardDetail>) + Send + 'static) {
+        self.ask(Input::Inspect { told: Box::new(told) });
+    }
+
+    fn ask(&self, input: Input) {
+        if self.inbox.offer(input).is_err() {
+            tracing::debug!("the driver is full, a question to it was dropped");
+        }
+    }
+
+    /// Takes in what a peer sent, or merely that it is alive. Never blocks; with a full inbox it is lost.
+    pub fn receive(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>) {
+        self.inbox.offer_frame(Frame::Heard { from, boot, messages });
+    }
+
+    /// Takes in a message again whose snapshot has been fetched. Never blocks.
+    pub fn fetched(&self, message: PeerMessage) {
+        self.inbox.offer_frame(Frame::Fetched(message));
+    }
+
     /// Says that a durable snapshot covers the shard's log up to `index`, so that the log may forget it. Never blocks: a
     /// full inbox drops the notice, and the next snapshot covers more.
     pub fn snapshot_taken(&self, shard: ShardId, index: LogIndex) {
@@ -114,7 +220,13 @@ impl DriverHandle {
         }
     }
 
-    /// How a shard stands; `None` when there is no such shard.
+    /// Says that a durable snapshot of the shard at `index` lies ready to be sent to peers. Never blocks; when it is
+    /// dropped the peer asks again.
+    pub fn offer_snapshot(&self, shard: ShardId, index: LogIndex) {
+        self.ask(Input::OfferSnapshot { shard, index });
+    }
+
+    /// How a shard stands; `None` when it is not here.
     pub fn status(&self, shard: ShardId) -> Option<ShardStatus> {
         self.board.read(shard)
     }

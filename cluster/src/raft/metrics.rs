@@ -11,6 +11,10 @@ pub(crate) fn describe() {
     metrics::describe_histogram!("steward_raft_batch_records", "Records in one batch for the log.");
     metrics::describe_histogram!("steward_raft_apply_entries", "Entries applied in one call of the state machine.");
     metrics::describe_histogram!("steward_raft_apply_seconds", "One call of the state machine.");
+    metrics::describe_counter!(
+        "steward_raft_frames_dropped_total",
+        "Frames of peers lost to a driver that was behind."
+    );
     metrics::describe_counter!("steward_raft_role_changes_total", "Shards that changed their role here.");
 }
 
@@ -33,6 +37,11 @@ pub(crate) fn batch_records(count: usize) {
 pub(crate) fn applied(entries: usize, took: Duration) {
     metrics::histogram!("steward_raft_apply_entries").record(approximate(entries));
     metrics::histogram!("steward_raft_apply_seconds").record(took.as_secs_f64());
+}
+
+/// A frame of a peer was lost to a driver that was behind.
+pub(crate) fn frame_dropped() {
+    metrics::counter!("steward_raft_frames_dropped_total").increment(1);
 }
 
 /// Shards that changed their role here.

@@ -9,8 +9,11 @@
 //! - **R3 fencing**: a proposal carries the term it was decided in and is appended in no other.
 //! - **R4 readiness**: a leader is reported ready only after all entries of earlier terms are applied.
 //! - **R5 answer**: every proposal is answered exactly once; "outcome unknown" is the only answer that leaves it open.
-//! - **R6 absence**: no wall clock, no thread randomness and no domain code in the core; snapshots are not sent to peers
-//!   and members do not change while it runs.
+//! - **R6 reads**: a read is answered by a leader that made sure, after the question, that it still leads, and sees
+//!   everything acknowledged before the question.
+//! - **R7 members**: voters change through joint majorities, one change at a time; who is to vote has learned the shard
+//!   before; a replica that knows nothing does not vote; one that is out lets go only on the word of a sure leader.
+//! - **R8 absence**: no wall clock, no thread randomness and no domain code in the core.
 //!
 //! Checked by `tests/sim/invariants/` at every step.
 //!
@@ -18,7 +21,9 @@
 //! - The library reports broken invariants by panic. A panic of a driver thread ends the process: state may be half
 //!   changed, and a restart rebuilds it from the log. The alternative, going on with the other shards, was refused.
 //! - The core hands committed entries over and counts them as applied at once; the applier runs behind it. Membership
-//!   changes, the one thing the library wants applied in step, are to be applied by the core itself.
+//!   changes, the one thing the library wants applied in step, are applied by the core itself.
+//! - A snapshot's bytes never pass the core. Its message names it; the driver has it fetched to this node's disk before the
+//!   core sees the message, so that installing it is a local step that a restart can repeat.
 
 mod applier;
 mod core;
@@ -27,6 +32,8 @@ mod election;
 mod error;
 mod group;
 mod handle;
+mod links;
+mod members;
 pub(crate) mod metrics;
 mod open;
 mod pump;
@@ -39,10 +46,11 @@ mod vote;
 mod driver_tests;
 
 pub use self::core::{Core, CoreConfig, PROPOSAL_BYTES_MAX};
-pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, abort_process, start};
+pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, Transport, abort_process, start};
 pub use self::election::ElectionTicks;
-pub use self::error::{ApplyError, DriverFailure, ProposeError, StartError};
-pub use self::group::IN_FLIGHT_MAX;
-pub use self::handle::{Data, Done, DriverHandle, Proposal};
+pub use self::error::{ApplyError, ChangeError, DriverFailure, ProposeError, StartError};
+pub use self::group::{IN_FLIGHT_MAX, PeerProgress};
+pub use self::handle::{Data, Done, DriverHandle, Proposal, ShardDetail};
+pub use self::members::Members;
 pub use self::round::{Committed, CommittedEntry, PeerMessage, Role, Round};
 pub use self::status::ShardStatus;

@@ -1,21 +1,27 @@
-//! The driver thread: carries inputs into the core, batches to the log and committed entries to the applier.
+//! The driver thread: carries inputs into the core, batches to the log, messages to peers and committed entries to the
+//! applier.
 //!
 //! # Invariants
 //! - **D1 one batch per round**: all shards a round touched share one write and one sync.
-//! - **D2 no circle**: the driver may wait for the log and the applier; neither ever waits for the driver.
-//! - **D3 absence**: no clock ticks here. A lone voter has no rival and no follower, so an idle node sleeps.
+//! - **D2 no circle**: the driver may wait for the log; neither the log nor the applier ever waits for the driver.
+//! - **D3 alive**: with peers the driver never waits for the applier either, so that heartbeats go on. While the applier
+//!   is behind, nothing is taken in that would bring it more.
+//! - **D4 idle**: a lone voter has no rival and no follower: without peers no clock ticks, and an idle node sleeps.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 
-use crate::ids::ShardId;
+use crate::clock::Clock;
+use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
 use crate::raft::applier::Work;
-use crate::raft::handle::{Done, Inbox, Input};
+use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
-use crate::raft::{Core, Proposal, ProposeError, Round, metrics};
+use crate::raft::{Core, PeerMessage, Proposal, ProposeError, Round, ShardDetail, Transport, metrics};
 
 /// Batches handed to the log and not durable. While one is under way the driver sleeps and the inbox fills, so that a
 /// busy node does few large rounds instead of one for each proposal; rounds are short beside a sync.
@@ -24,6 +30,39 @@ pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 1;
 const INPUTS_MAX: usize = 1024;
 /// Payload bytes taken from the inbox before a round, so that a batch stays far below what the log takes as one.
 const INPUT_BYTES_MAX: usize = 16 << 20;
+/// One tick of the groups' clocks.
+const TICK: Duration = Duration::from_millis(50);
+/// How soon a full applier is looked at again.
+const BACKLOG_LOOK: Duration = Duration::from_millis(2);
+/// Longer than anybody waits for anything.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// When the clocks of the groups move. Ticks that the thread slept through are not made up for: what it did not see it
+/// can not blame a leader for.
+pub(crate) struct Ticks {
+    clock: Arc<dyn Clock>,
+    next: Duration,
+}
+
+impl Ticks {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let next = clock.monotonic() + TICK;
+        Self { clock, next }
+    }
+
+    fn left(&self) -> Duration {
+        self.next.saturating_sub(self.clock.monotonic())
+    }
+
+    fn is_due(&mut self) -> bool {
+        let now = self.clock.monotonic();
+        let due = now >= self.next;
+        if due {
+            self.next = now + TICK;
+        }
+        due
+    }
+}
 
 /// The driver thread's state.
 pub(crate) struct Pump {
@@ -32,6 +71,10 @@ pub(crate) struct Pump {
     pub(crate) durable: Receiver<Durable>,
     pub(crate) log: LogThread,
     pub(crate) rounds: Sender<Work>,
+    /// What the applier had no room for. Bounded by what was in flight when it fell behind.
+    pub(crate) backlog: VecDeque<Work>,
+    pub(crate) ticks: Option<Ticks>,
+    pub(crate) transport: Option<Box<dyn Transport>>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) unplugged: Arc<AtomicBool>,
     pub(crate) is_stopping: bool,
@@ -43,6 +86,10 @@ impl Pump {
         while !self.unplugged.load(Ordering::Acquire) && !self.is_finished() {
             self.wait();
             self.take_in();
+            if self.ticks.as_mut().is_some_and(Ticks::is_due) {
+                self.core.tick();
+            }
+            self.work_off();
             if self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX && self.turn().is_err() {
                 // The log's thread has reported why; nothing can become durable any more.
                 break;
@@ -52,7 +99,9 @@ impl Pump {
     }
 
     fn is_finished(&self) -> bool {
-        self.is_stopping && !self.core.has_work() && self.core.batches_in_flight() == 0
+        // With peers there is always something to do; what was proposed here is what a stop waits for.
+        let idle = !self.core.has_work() || self.transport.is_some();
+        self.is_stopping && idle && self.core.batches_in_flight() == 0 && self.backlog.is_empty()
     }
 
     /// Sleeps until there is something to take in, unless the core has work it may do now.
@@ -61,22 +110,30 @@ impl Pump {
         if may_write && self.core.has_work() {
             return;
         }
-        if self.is_stopping || !may_write {
-            match self.durable.recv() {
-                Ok(batch) => self.persisted(batch),
-                Err(_) => self.unplugged.store(true, Ordering::Release),
-            }
-            return;
-        }
+        let patience = self.ticks.as_ref().map_or(LONG, Ticks::left);
+        let patience = if self.backlog.is_empty() { patience } else { patience.min(BACKLOG_LOOK) };
+        let (local, frames) = (never(), never());
+        let local = if may_write && self.takes_local() { &self.inbox.receiver } else { &local };
+        let frames = if may_write { &self.inbox.frames } else { &frames };
         select! {
-            recv(self.inbox.receiver) -> input => {
-                self.take(input.expect("the inbox holds both of its ends"));
+            recv(local) -> input => {
+                let input = input.expect("the inbox holds both of its ends");
+                self.take(input);
+            }
+            recv(frames) -> frame => {
+                let frame = frame.expect("the inbox holds both of its ends");
+                self.take_frame(frame);
             }
             recv(self.durable) -> batch => match batch {
                 Ok(batch) => self.persisted(batch),
                 Err(_) => self.unplugged.store(true, Ordering::Release),
-            }
+            },
+            default(patience) => {}
         }
+    }
+
+    fn takes_local(&self) -> bool {
+        !self.is_stopping && self.backlog.is_empty()
     }
 
     fn take_in(&mut self) {
@@ -85,7 +142,14 @@ impl Pump {
         }
         let mut bytes = 0;
         let mut count = 0;
-        while !self.is_stopping
+        while count < INPUTS_MAX
+            && bytes < INPUT_BYTES_MAX
+            && let Ok(frame) = self.inbox.frames.try_recv()
+        {
+            bytes += self.take_frame(frame);
+            count += 1;
+        }
+        while self.takes_local()
             && count < INPUTS_MAX
             && bytes < INPUT_BYTES_MAX
             && let Ok(input) = self.inbox.receiver.try_recv()
@@ -99,10 +163,43 @@ impl Pump {
     fn take(&mut self, input: Input) -> usize {
         match input {
             Input::Propose(proposal) => return self.propose(proposal),
+            Input::Read { shard, done } => self.core.read(shard, done),
+            Input::Change { shard, voters, learners, told } => told(self.core.change(shard, &voters, &learners)),
+            Input::Transfer { shard, to, told } => told(self.core.transfer(shard, to)),
+            Input::Leave { shard, heard, told } => told(self.core.leave(shard, heard)),
+            Input::Inspect { told } => told(self.details()),
             Input::SnapshotTaken { shard, index } => self.core.snapshot_taken(shard, index),
+            Input::OfferSnapshot { shard, index } => self.core.offer_snapshot(shard, index),
             Input::Stop => self.is_stopping = true,
         }
         0
+    }
+
+    /// Takes one frame in and says how many payload bytes it brought.
+    fn take_frame(&mut self, frame: Frame) -> usize {
+        match frame {
+            Frame::Heard { from, boot, messages } => {
+                self.core.heard(from, boot);
+                messages.into_iter().map(|message| self.take_message(message)).sum()
+            }
+            Frame::Fetched(message) => {
+                self.core.receive(message);
+                0
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: PeerMessage) -> usize {
+        let bytes = message.payload_bytes();
+        if bytes > 0 && !self.backlog.is_empty() {
+            // Its sender comes again; what is here already has to be applied first.
+            return 0;
+        }
+        match (&mut self.transport, message.snapshot()) {
+            (Some(transport), Some(_)) => transport.fetch(message),
+            (Some(_) | None, _) => self.core.receive(message),
+        }
+        bytes
     }
 
     fn propose(&mut self, Proposal { shard, term, data, done }: Proposal) -> usize {
@@ -117,13 +214,26 @@ impl Pump {
         bytes
     }
 
+    fn details(&self) -> Vec<ShardDetail> {
+        let detail = |shard: ShardId| {
+            let (status, members) = (self.board.read(shard)?, self.core.members(shard)?.clone());
+            let (peers, heard) = (self.core.peers(shard), self.core.heard_of_leaders(shard));
+            Some(ShardDetail { shard, status, members, peers, heard })
+        };
+        (0..self.core.shards()).map(ShardId).filter_map(detail).collect()
+    }
+
     fn persisted(&mut self, durable: Durable) {
         self.core.persisted(durable.number, &durable.positions, durable.batch);
     }
 
     fn turn(&mut self) -> Result<(), LogStopped> {
-        let Round { batch, messages, committed, rejected, roles, touched } = self.core.round();
-        assert!(messages.is_empty(), "a lone voter has no peers to write to");
+        let round = self.core.round();
+        let Round { batch, messages, installs, committed, rejected, reads, roles, left, touched, snapshots_wanted } =
+            round;
+        if !messages.is_empty() {
+            self.send(messages);
+        }
         if let Some((number, batch)) = batch {
             metrics::batch_records(batch.records().len());
             self.log.submit(batch, number)?;
@@ -133,21 +243,46 @@ impl Pump {
                 self.board.note(shard, status);
             }
         }
-        self.hand_over(Work { committed, rejected, roles });
+        self.hand_over(Work { left, installs, committed, reads, rejected, roles, snapshots_wanted });
         Ok(())
     }
 
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        let Some(transport) = &mut self.transport else { return };
+        let mut by_node: BTreeMap<NodeId, Vec<PeerMessage>> = BTreeMap::new();
+        for message in messages {
+            by_node.entry(message.to()).or_default().push(message);
+        }
+        by_node.into_iter().for_each(|(to, messages)| transport.send(to, messages));
+    }
+
     fn hand_over(&mut self, work: Work) {
-        if !work.is_empty() && self.rounds.send(work).is_err() {
-            // The applier has reported why it is gone.
-            self.unplugged.store(true, Ordering::Release);
+        if !work.is_empty() {
+            self.backlog.push_back(work);
+            self.work_off();
+        }
+    }
+
+    /// Gives the applier what it has room for.
+    fn work_off(&mut self) {
+        while let Some(work) = self.backlog.pop_front() {
+            match self.rounds.try_send(work) {
+                Ok(()) => {}
+                Err(TrySendError::Full(work)) => return self.backlog.push_front(work),
+                // The applier has reported why it is gone.
+                Err(TrySendError::Disconnected(_)) => return self.unplugged.store(true, Ordering::Release),
+            }
         }
     }
 
     /// Answers everything that still waits; dropping the rest ends the log's thread and the applier's.
     fn leave(&mut self) {
         let rejected = self.core.abandon();
-        self.hand_over(Work { rejected, ..Work::default() });
+        self.backlog.push_back(Work { rejected, ..Work::default() });
+        for work in std::mem::take(&mut self.backlog) {
+            // An applier that is gone has nobody left to tell.
+            self.rounds.send(work).ok();
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What goes into the core and what one round of it asks for. Read by the driver, the simulation and the transport.
 
 use bytes::Bytes;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::log::Batch;
 use crate::raft::ProposeError;
+use crate::raft::group::comes_from_leader;
 
 /// What this node is in one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,33 @@ impl PeerMessage {
     pub fn to(&self) -> NodeId {
         NodeId(self.message.to)
     }
+
+    /// The node it comes from.
+    pub fn from(&self) -> NodeId {
+        NodeId(self.message.from)
+    }
+
+    /// Bytes of the entries it brings.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.message.entries.iter().map(|entry| entry.data.len()).sum()
+    }
+
+    pub(crate) fn comes_from_leader(&self) -> bool {
+        comes_from_leader(self.message.get_msg_type())
+    }
+
+    /// The snapshot its receiver must have on its disk before it takes the message in.
+    pub fn snapshot(&self) -> Option<LogIndex> {
+        (self.message.get_msg_type() == MessageType::MsgSnapshot)
+            .then(|| LogIndex(self.message.get_snapshot().get_metadata().index))
+    }
+
+    /// What its receiver answers when it could not get that snapshot.
+    pub fn snapshot_failed(&self) -> Self {
+        let mut message = Message { from: self.message.to, to: self.message.from, reject: true, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapStatus);
+        Self { shard: self.shard, message }
+    }
 }
 
 /// Everything one round of the core asks its driver to do, for all touched groups.
@@ -81,12 +109,20 @@ pub struct Round<T> {
     pub batch: Option<(u64, Batch)>,
     /// To send now, in this order per peer.
     pub messages: Vec<PeerMessage>,
+    /// Snapshots on this node's disk to put in place of what the state machine has, before `committed`.
+    pub installs: Vec<(ShardId, LogIndex)>,
     /// To apply, in this order per shard.
     pub committed: Vec<CommittedEntry<T>>,
     /// To answer with an error.
     pub rejected: Vec<(T, ProposeError)>,
+    /// Reads to answer, after `committed` is applied; each with an index that is applied then.
+    pub reads: Vec<(LogIndex, T)>,
     /// To tell the state machine, after `committed` is applied.
     pub roles: Vec<(ShardId, Role)>,
+    /// Shards that left this node for good; what the state machine has of them can go.
+    pub left: Vec<ShardId>,
+    /// Shards of which a peer needs a snapshot: take one and say so with [`crate::raft::Core::offer_snapshot`].
+    pub snapshots_wanted: Vec<ShardId>,
     /// The shards this round looked at.
     pub touched: Vec<u16>,
 }
@@ -96,9 +132,13 @@ impl<T> Default for Round<T> {
         Self {
             batch: None,
             messages: Vec::new(),
+            installs: Vec::new(),
             committed: Vec::new(),
             rejected: Vec::new(),
+            reads: Vec::new(),
             roles: Vec::new(),
+            left: Vec::new(),
+            snapshots_wanted: Vec::new(),
             touched: Vec::new(),
         }
     }
@@ -109,8 +149,12 @@ impl<T> Round<T> {
     pub fn is_empty(&self) -> bool {
         self.batch.is_none()
             && self.messages.is_empty()
+            && self.installs.is_empty()
             && self.committed.is_empty()
             && self.rejected.is_empty()
+            && self.reads.is_empty()
             && self.roles.is_empty()
+            && self.left.is_empty()
+            && self.snapshots_wanted.is_empty()
     }
 }

@@ -20,33 +20,46 @@ pub struct ShardStatus {
     pub committed: LogIndex,
     /// The last entry the state machine has applied.
     pub applied: LogIndex,
+    /// Whether nothing has happened for so long that its replicas stopped exchanging heartbeats.
+    pub is_asleep: bool,
 }
 
 /// The status of all shards of a node.
 pub(crate) struct StatusBoard {
-    shards: Vec<Mutex<ShardStatus>>,
+    shards: Vec<Mutex<Option<ShardStatus>>>,
 }
 
 impl StatusBoard {
-    pub(crate) fn new(shards: impl Iterator<Item = ShardStatus>) -> Self {
-        Self { shards: shards.map(Mutex::new).collect() }
+    /// A board of as many shards, of which none is here.
+    pub(crate) fn new(shards: u16) -> Self {
+        Self { shards: (0..shards).map(|_| Mutex::new(None)).collect() }
     }
 
     pub(crate) fn read(&self, shard: ShardId) -> Option<ShardStatus> {
-        self.shards.get(usize::from(shard.0)).map(|status| *status.lock())
+        *self.shards.get(usize::from(shard.0))?.lock()
     }
 
     /// Notes everything but the applied index, which the applier owns.
     pub(crate) fn note(&self, shard: ShardId, status: ShardStatus) {
         if let Some(cell) = self.shards.get(usize::from(shard.0)) {
             let mut cell = cell.lock();
-            *cell = ShardStatus { applied: cell.applied, ..status };
+            let applied = cell.map_or(status.applied, |before| before.applied);
+            *cell = Some(ShardStatus { applied, ..status });
         }
     }
 
     pub(crate) fn note_applied(&self, shard: ShardId, index: LogIndex) {
+        if let Some(cell) = self.shards.get(usize::from(shard.0))
+            && let Some(status) = cell.lock().as_mut()
+        {
+            status.applied = index;
+        }
+    }
+
+    /// The shard is not here any more.
+    pub(crate) fn remove(&self, shard: ShardId) {
         if let Some(cell) = self.shards.get(usize::from(shard.0)) {
-            cell.lock().applied = index;
+            *cell.lock() = None;
         }
     }
 }

@@ -5,16 +5,20 @@
 //! # Invariants
 //! - **G1 contiguous**: terms are held for every index from the snapshot's successor to the last one.
 //! - **G2 readable**: a payload leaves memory only after its place in the log is known.
-//! - **G3 absence**: nothing is written here; the group puts the same entries into the batch of the round.
+//! - **G3 from a snapshot**: once members have changed, entry 1 is never sent. A new replica begins with a snapshot, which
+//!   tells it the members; entries alone would tell it only how they changed.
+//! - **G4 absence**: nothing is written here; the group puts the same entries into the batch of the round.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::eraftpb::{Entry, EntryType, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::ids::{LogIndex, NodeId, Term};
+use crate::ids::{LogIndex, Term};
 use crate::log::{LogReader, Position};
+use crate::raft::Members;
 use crate::raft::vote::Vote;
 
 /// What an entry costs beside its payload when a reader limits bytes.
@@ -24,6 +28,8 @@ const ENTRY_OVERHEAD_BYTES: u64 = 32;
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     term: u64,
+    /// Whether it changes the members.
+    is_change: bool,
     /// Known once the entry is durable.
     position: Option<Position>,
 }
@@ -31,7 +37,13 @@ struct Slot {
 /// The log of one group.
 pub(crate) struct GroupLog {
     vote: Vote,
-    voters: Vec<u64>,
+    members: Members,
+    /// The entry that made them the members.
+    members_since: u64,
+    /// Where the state machine's newest snapshot stands that a peer could be sent.
+    offered: Option<u64>,
+    /// Whether a peer needs a snapshot that nobody has offered.
+    lacks_snapshot: Cell<bool>,
     /// Index and term of the last entry that only a snapshot holds.
     base: (u64, u64),
     slots: VecDeque<Slot>,
@@ -46,17 +58,25 @@ impl GroupLog {
     /// A log holding what was recovered. Entries follow `base` without a gap; the caller has checked that.
     pub(crate) fn new(
         vote: Vote,
-        voters: &[NodeId],
+        (members_since, members): (LogIndex, Members),
         base: (LogIndex, Term),
-        entries: impl Iterator<Item = (Term, Position)>,
+        entries: impl Iterator<Item = (Term, bool, Position)>,
         cached_bytes_max: usize,
         reader: LogReader,
     ) -> Self {
+        let slot = |(term, is_change, position): (Term, bool, Position)| Slot {
+            term: term.0,
+            is_change,
+            position: Some(position),
+        };
         Self {
             vote,
-            voters: voters.iter().map(|node| node.0).collect(),
+            members,
+            members_since: members_since.0,
+            offered: None,
+            lacks_snapshot: Cell::new(false),
             base: (base.0.0, base.1.0),
-            slots: entries.map(|(term, position)| Slot { term: term.0, position: Some(position) }).collect(),
+            slots: entries.map(slot).collect(),
             cache: VecDeque::new(),
             cached_bytes: 0,
             cached_bytes_max,
@@ -84,7 +104,7 @@ impl GroupLog {
         );
         self.truncate(head.index);
         for entry in entries {
-            self.slots.push_back(Slot { term: entry.term, position: None });
+            self.slots.push_back(Slot { term: entry.term, is_change: is_change(entry), position: None });
             self.cached_bytes += entry.data.len();
             self.cache.push_back(entry.data.clone());
         }
@@ -121,6 +141,48 @@ impl GroupLog {
             self.base.0 += 1;
         }
         self.base.1 = term;
+    }
+
+    /// Begins anew behind an installed snapshot.
+    pub(crate) fn install(&mut self, index: u64, term: u64, members: Members) {
+        self.slots.clear();
+        self.cache.clear();
+        self.cached_bytes = 0;
+        self.base = (index, term);
+        self.offered = None;
+        self.set_members(index, members);
+    }
+
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    pub(crate) fn members_since(&self) -> LogIndex {
+        LogIndex(self.members_since)
+    }
+
+    pub(crate) fn set_members(&mut self, since: u64, members: Members) {
+        self.members = members;
+        self.members_since = since;
+    }
+
+    /// Whether an entry behind the first index and up to the second one changes the members.
+    pub(crate) fn has_change(&self, behind: u64, up_to: u64) -> bool {
+        let from = self.offset(behind.max(self.base.0) + 1).unwrap_or_default();
+        let until = self.offset(up_to + 1).unwrap_or_default().min(self.slots.len());
+        self.slots.range(from.min(until)..until).any(|slot| slot.is_change)
+    }
+
+    /// A snapshot of the state at `index` can be sent, if it is of these members and the log goes on from there.
+    pub(crate) fn offer(&mut self, index: u64) {
+        if index > 0 && index >= self.members_since && index >= self.base.0 && index <= self.last() {
+            self.offered = Some(index);
+        }
+    }
+
+    /// Whether a snapshot was asked for in vain since the last call.
+    pub(crate) fn takes_wish(&self) -> bool {
+        self.lacks_snapshot.take()
     }
 
     fn truncate(&mut self, from: u64) {
@@ -161,7 +223,11 @@ impl GroupLog {
             (None, Some(position)) => self.read(position, index, slot.term)?,
             (None, None) => return Err(StorageError::Unavailable.into()),
         };
-        Ok(Entry { index, term: slot.term, data, ..Entry::default() })
+        let mut entry = Entry { index, term: slot.term, data, ..Entry::default() };
+        if slot.is_change {
+            entry.set_entry_type(EntryType::EntryConfChangeV2);
+        }
+        Ok(entry)
     }
 
     fn read(&self, position: Position, index: u64, term: u64) -> raft::Result<Bytes> {
@@ -176,8 +242,7 @@ impl GroupLog {
 
 impl Storage for GroupLog {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let members = ConfState::from((self.voters.clone(), Vec::new()));
-        Ok(RaftState::new(self.vote.into_hard_state(), members))
+        Ok(RaftState::new(self.vote.into_hard_state(), self.members.conf_state()))
     }
 
     fn entries(
@@ -185,8 +250,12 @@ impl Storage for GroupLog {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
+        // Asked so for what is to be sent to a peer. Until the members change for the first time all of them know them.
+        if low == 1 && self.members_since > 0 && context.can_async() {
+            return Err(StorageError::Compacted.into());
+        }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         let mut bytes = 0u64;
         let mut entries = Vec::new();
@@ -202,11 +271,11 @@ impl Storage for GroupLog {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.base.0 {
-            return Ok(self.base.1);
-        }
         if index < self.base.0 {
             return Err(StorageError::Compacted.into());
+        }
+        if index == self.base.0 {
+            return Ok(self.base.1);
         }
         Ok(self.slot(index).ok_or(StorageError::Unavailable)?.term)
     }
@@ -219,9 +288,26 @@ impl Storage for GroupLog {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // A peer that needs purged entries waits: the log is purged only up to what every replica holds.
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let usable = |index: &u64| *index >= request_index && *index >= self.members_since && *index >= self.base.0;
+        let Some(index) = self.offered.filter(usable) else {
+            self.lacks_snapshot.set(true);
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        };
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = index;
+        metadata.term = self.term(index)?;
+        metadata.set_conf_state(self.members.conf_state());
+        Ok(snapshot)
+    }
+}
+
+/// Whether an entry changes the members.
+pub(crate) fn is_change(entry: &Entry) -> bool {
+    match entry.get_entry_type() {
+        EntryType::EntryNormal => false,
+        EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => true,
     }
 }
 

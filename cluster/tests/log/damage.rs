@@ -202,18 +202,39 @@ fn a_read_never_serves_a_changed_byte() {
     }
 }
 
+fn set_version(header: &mut [u8], version: u32) {
+    header[8..12].copy_from_slice(&version.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..28]);
+    header[28..32].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// An older release would take the records it does not know for damage; in a segment of their own it names the format.
+#[test]
+fn a_segment_of_an_older_format_is_read_and_never_written_to() {
+    let sample = sample();
+    let mut older = sample.files.clone();
+    older.iter_mut().for_each(|(_, bytes)| set_version(bytes, 1));
+    let disk = disk_of(&older);
+    let (mut log, recovered) = open(&disk, 1 << 20).unwrap();
+    assert_eq!(Some(&Model::of(recovered, &log.reader())), sample.models.last());
+    let mut batch = Batch::new();
+    push(&mut batch, 1, RecordKind::Members, 1, 1, b"who");
+    log.append(&batch).unwrap();
+    let now = files(&disk);
+    assert_eq!(now.len(), older.len() + 1);
+    assert_eq!(now[..older.len()], older[..]);
+}
+
 #[test]
 fn a_newer_format_is_refused_by_its_name() {
     let sample = sample();
     let mut newer = sample.files.clone();
     let header = &mut newer[1].1;
-    header[8..12].copy_from_slice(&2_u32.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..28]);
-    header[28..32].copy_from_slice(&crc.to_le_bytes());
+    set_version(header, 3);
     let refusal = sample.open(&newer).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "log file 0000000000000002.log has format 2, this release reads up to 1: start the newer release"
+        "log file 0000000000000002.log has format 3, this release reads up to 2: start the newer release"
     );
 }
 

@@ -1,6 +1,6 @@
 //! What a log should remember, kept in plain maps; and random but lawful writes, as a Raft driver would make them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
@@ -14,6 +14,8 @@ pub(crate) struct Shard {
     pub(crate) snapshot: Option<(u64, u64)>,
     /// Index, term and payload.
     pub(crate) entries: Vec<(u64, u64, Vec<u8>)>,
+    pub(crate) changes: BTreeSet<u64>,
+    pub(crate) members: Option<(u64, Vec<u8>)>,
 }
 
 /// All shards that ever wrote a record.
@@ -40,13 +42,16 @@ impl Model {
             let mut entries = Vec::new();
             for (index, term, position) in found.entries {
                 let record = reader.read(position).expect("a recovered entry can be read");
-                assert_eq!((record.shard, record.kind), (found.shard, RecordKind::Entry));
+                let kind = if found.changes.contains(&index) { RecordKind::Change } else { RecordKind::Entry };
+                assert_eq!((record.shard, record.kind), (found.shard, kind));
                 assert_eq!((record.index, record.term), (index, term));
                 entries.push((index.0, term.0, record.payload.to_vec()));
             }
             let snapshot = found.snapshot.map(|(index, term)| (index.0, term.0));
             let hard_state = found.hard_state.map(|bytes| bytes.to_vec());
-            shards.insert(found.shard.0, Shard { hard_state, snapshot, entries });
+            let changes = found.changes.iter().map(|index| index.0).collect();
+            let members = found.members.map(|(since, bytes)| (since.0, bytes.to_vec()));
+            shards.insert(found.shard.0, Shard { hard_state, snapshot, entries, changes, members });
         }
         Self { shards }
     }
@@ -60,7 +65,8 @@ impl Model {
                 0..5 => shard.append(random, number, batch),
                 5 => shard.conflict(random, number, batch),
                 6 => shard.vote(random, number, batch),
-                7..9 => shard.compact(random, number, batch),
+                7 => shard.members(random, number, batch),
+                8 => shard.compact(random, number, batch),
                 _ => shard.install(random, number, batch),
             }
         }
@@ -74,7 +80,11 @@ impl Shard {
             let (index, term) = self.last();
             let mut payload = vec![0; random.random_range(0..60)];
             random.fill_bytes(&mut payload);
-            push(batch, number, RecordKind::Entry, term.max(1), index + 1, &payload);
+            let kind = if random.random_bool(0.2) { RecordKind::Change } else { RecordKind::Entry };
+            push(batch, number, kind, term.max(1), index + 1, &payload);
+            if kind == RecordKind::Change {
+                self.changes.insert(index + 1);
+            }
             self.entries.push((index + 1, term.max(1), payload));
         }
     }
@@ -84,8 +94,17 @@ impl Shard {
         let (last, term) = self.last();
         let from = random.random_range(self.covered()..=last) + 1;
         self.entries.retain(|(index, ..)| *index < from);
+        self.changes.retain(|index| *index < from);
         push(batch, number, RecordKind::Entry, term + 1, from, b"conflict");
         self.entries.push((from, term + 1, b"conflict".to_vec()));
+    }
+
+    /// The members since some entry, which need not be there any more.
+    fn members(&mut self, random: &mut SmallRng, number: u16, batch: &mut Batch) {
+        let (since, term) = self.last();
+        let bytes = random.random::<u64>().to_le_bytes();
+        push(batch, number, RecordKind::Members, term, since, &bytes);
+        self.members = Some((since, bytes.to_vec()));
     }
 
     fn vote(&mut self, random: &mut SmallRng, number: u16, batch: &mut Batch) {
@@ -103,6 +122,7 @@ impl Shard {
         push(batch, number, RecordKind::SnapshotMark, term, index, b"");
         self.snapshot = Some((index, term));
         self.entries.retain(|(at, ..)| *at > index);
+        self.changes.retain(|at| *at > index);
     }
 
     /// A snapshot of another replica replaces everything.
@@ -111,7 +131,10 @@ impl Shard {
         let snapshot = (random.random_range(self.covered()..last + 5) + 1, term + 1);
         push(batch, number, RecordKind::Purge, 0, 0, b"");
         push(batch, number, RecordKind::SnapshotMark, snapshot.1, snapshot.0, b"");
+        push(batch, number, RecordKind::Members, snapshot.1, snapshot.0, b"installed");
         self.snapshot = Some(snapshot);
+        self.members = Some((snapshot.0, b"installed".to_vec()));
         self.entries.clear();
+        self.changes.clear();
     }
 }

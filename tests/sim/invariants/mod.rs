@@ -6,6 +6,7 @@ pub(crate) mod r2_order;
 pub(crate) mod r3_fencing;
 pub(crate) mod r4_readiness;
 pub(crate) mod r5_answer;
+pub(crate) mod r6_reads;
 
 use std::fmt;
 

@@ -37,7 +37,7 @@ pub(crate) fn on_apply(oracle: &Oracle, shard: ShardId, index: LogIndex, (_, num
 pub(crate) fn check_settled(sim: &Sim) -> Result<(), Violation> {
     check(sim)?;
     for (&(shard, index), &number) in &sim.oracle.acknowledged {
-        for node in &sim.nodes {
+        for node in sim.nodes.iter().filter(|node| sim.is_member(node, shard)) {
             if held(&node.store, shard, index).is_none() {
                 let text = format!("proposal {number} was acknowledged at {index:?} of {shard}, {} lost it", node.id);
                 return Err(Violation::new(LETTER, text));

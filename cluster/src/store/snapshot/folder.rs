@@ -14,6 +14,7 @@ use crate::store::error::StoreError;
 pub const KEPT_PER_SHARD: usize = 2;
 
 const SUFFIX: &str = "snapshot";
+const INCOMING: &str = "incoming";
 
 /// What a snapshot's name says, which its content must confirm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,45 @@ pub fn prune(dir: &Path, shard: ShardId) -> Result<Vec<SnapshotFile>, SnapshotEr
     }
     sync_folder(dir)?;
     Ok(kept)
+}
+
+/// Where snapshots lie that were fetched from a peer and are not in place yet.
+pub fn incoming(dir: &Path) -> PathBuf {
+    dir.join(INCOMING)
+}
+
+/// Moves a fetched snapshot to the others, from where a start takes it; gives its path. One that was moved stays.
+pub fn accept(dir: &Path, shard: ShardId, index: LogIndex) -> Result<PathBuf, SnapshotError> {
+    let (from, to) = (incoming(dir).join(file_name(shard, index)), dir.join(file_name(shard, index)));
+    match fs::rename(&from, &to) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && to.exists() => {}
+        moved => moved.map_err(|source| SnapshotError::Io { doing: "move", path: from, source })?,
+    }
+    sync_folder(dir)?;
+    Ok(to)
+}
+
+/// At a start: of the fetched snapshots, those whose shard's log begins right behind them were being put in place and
+/// are moved to the others; the rest belongs to nothing and goes.
+pub fn settle_incoming(dir: &Path, is_base: &dyn Fn(ShardId, LogIndex) -> bool) -> Result<(), SnapshotError> {
+    let incoming = incoming(dir);
+    for path in paths(&incoming)? {
+        match parse(path.clone()).filter(|found| is_base(found.shard, found.index)) {
+            Some(found) => {
+                accept(dir, found.shard, found.index)?;
+            }
+            None => fs::remove_file(&path).map_err(|source| SnapshotError::Io { doing: "remove", path, source })?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes every snapshot of a shard.
+pub fn remove_all(dir: &Path, shard: ShardId) -> Result<(), SnapshotError> {
+    for Listed { path, .. } in list(dir)?.into_iter().filter(|listed| listed.shard == shard) {
+        fs::remove_file(&path).map_err(|source| SnapshotError::Io { doing: "remove", path, source })?;
+    }
+    Ok(sync_folder(dir)?)
 }
 
 fn paths(dir: &Path) -> Result<Vec<PathBuf>, SnapshotError> {

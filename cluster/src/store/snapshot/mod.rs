@@ -14,7 +14,7 @@ mod format;
 mod read;
 mod write;
 
-pub use folder::{KEPT_PER_SHARD, Listed, list, prune};
+pub use folder::{KEPT_PER_SHARD, Listed, accept, incoming, list, prune, remove_all, settle_incoming};
 pub use read::{load, verify};
 pub use write::write;
 

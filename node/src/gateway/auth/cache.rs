@@ -58,8 +58,20 @@ impl KnownKeys {
     }
 }
 
+impl KnownKeys {
+    fn forget_all(&self) {
+        let mut inner = self.0.lock();
+        inner.revocations += 1;
+        inner.keys.clear();
+    }
+}
+
 impl Observer for KnownKeys {
     fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        self.followed(account, event);
+    }
+
+    fn followed(&self, account: &AccountId, event: &Event) {
         let Event::ApiKeyRevoked { key } = event else { return };
         let mut inner = self.0.lock();
         inner.revocations += 1;
@@ -73,10 +85,12 @@ impl Observer for KnownKeys {
 
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}
 
-    /// Another node led the shard until now: what it revoked is not known here.
+    /// Another node led the shard until now: nothing that is remembered was read under this lead.
     fn led(&self, _shard: ShardId) {
-        let mut inner = self.0.lock();
-        inner.revocations += 1;
-        inner.keys.clear();
+        self.forget_all();
+    }
+
+    fn yielded(&self, _is_of_shard: &dyn Fn(&AccountId) -> bool) {
+        self.forget_all();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use steward_actors::domain::account::{ApiKeyCreated, Asked, Command};
 use steward_actors::domain::ids::KeyId;
-use steward_actors::shard::{self, Observer, Shards, ShardsConfig};
+use steward_actors::shard::{self, Observer, Seat, Shards, ShardsConfig};
 use steward_cluster::clock::{ManualClock, Timestamp};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
@@ -33,7 +33,8 @@ impl World {
         let observers: Vec<Arc<dyn Observer>> = vec![keys.clone()];
         let config = ShardsConfig { shards: 2, ..ShardsConfig::default() };
         let fail = Arc::new(|failure| panic!("{failure:?}"));
-        let shards = Shards::start(config, NodeId(1), opened, clock.clone(), observers, fail).await.unwrap();
+        let shards =
+            Shards::start(config, Seat::alone(NodeId(1)), opened, clock.clone(), observers, fail).await.unwrap();
         let operator = match Key::parse(OPERATOR) {
             Some(Key::Operator { hash }) => hash,
             other => panic!("{other:?}"),

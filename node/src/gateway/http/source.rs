@@ -111,8 +111,20 @@ fn look_up(token: &str, router: &Router, sealer: &Sealer) -> Result<KnownSource,
     Ok(KnownSource { account, source, actor, scheme, secrets, tolerance, public_url: kept.public_url })
 }
 
+impl KnownSources {
+    fn forget_all(&self) {
+        let mut inner = self.0.lock();
+        inner.deletions += 1;
+        inner.sources.clear();
+    }
+}
+
 impl Observer for KnownSources {
     fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        self.followed(account, event);
+    }
+
+    fn followed(&self, account: &AccountId, event: &Event) {
         let Event::SourceDeleted { source } = event else { return };
         let mut inner = self.0.lock();
         inner.deletions += 1;
@@ -126,10 +138,12 @@ impl Observer for KnownSources {
 
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}
 
-    /// Another node led the shard until now: what it deleted is not known here.
+    /// Another node led the shard until now: nothing that is remembered was read under this lead.
     fn led(&self, _shard: ShardId) {
-        let mut inner = self.0.lock();
-        inner.deletions += 1;
-        inner.sources.clear();
+        self.forget_all();
+    }
+
+    fn yielded(&self, _is_of_shard: &dyn Fn(&AccountId) -> bool) {
+        self.forget_all();
     }
 }
