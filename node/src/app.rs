@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError, Identity, NODE_ALONE, SHARDS_FOLDER};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
 use crate::gateway::grpc::Operations;
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
@@ -37,8 +37,6 @@ use crate::runners::{egress_policy, runners};
 use crate::shutdown::StopSignals;
 use crate::telemetry;
 
-/// This node, until there are several.
-const NODE: NodeId = NodeId(1);
 const MIB: u64 = 1 << 20;
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
@@ -74,7 +72,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
 
     // What the node keeps, and who may open it.
     let data_dir = DataDir::open(&config.node.data_dir)?;
-    let sealer = Arc::new(Sealer::new(&data_dir.node_key()?));
+    let identity = identity(&data_dir, config.node.id)?;
+    let sealer = Arc::new(Sealer::new(&data_dir.node_key(config.node_key_file())?));
     let key_file = config.auth.enabled.then(|| config.operator_key_file());
     let operator = key_file.as_deref().map(open_operator_key).transpose()?;
     let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
@@ -89,12 +88,12 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let deliveries = Arc::new(DeliveryBoard::new());
     let observers: Vec<Arc<dyn Observer>> =
         vec![known_keys.clone(), known_sources.clone(), tasks.clone(), deliveries.clone()];
-    let shards = start_shards(&config, &data_dir, Arc::clone(&clock), observers).await?;
+    let shards = start_shards(&config, identity.node, &data_dir, Arc::clone(&clock), observers).await?;
 
     // ⑨: workers and deliveries.
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
-    let workers = workers_config(&config);
+    let workers = workers_config(&config, identity.node);
     let workers = Workers::start(workers, shards.clone(), Arc::clone(&tasks), Arc::clone(&clock), runners)?;
     let sender_config = SenderConfig {
         in_flight_max: config.deliveries.in_flight_max,
@@ -115,8 +114,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         hooks: HookMetrics::new(),
         body_bytes_max: config.http.body_bytes_max,
     };
-    let serving =
-        Serving::start(&config, http_state, operations(&config, tasks, started), http_listener, grpc_listener);
+    let operations = operations(&config, identity.node, tasks, started);
+    let serving = Serving::start(&config, http_state, operations, http_listener, grpc_listener);
     readiness.set(true);
     let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");
@@ -137,6 +136,15 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     Ok(())
 }
 
+/// Whose the data folder is; a new one is that of a node that is alone.
+fn identity(data_dir: &DataDir, configured: u64) -> Result<Identity, DataDirError> {
+    let kept = data_dir.identity(configured)?;
+    let identity =
+        kept.unwrap_or_else(|| Identity::alone(if configured == 0 { NODE_ALONE } else { NodeId(configured) }));
+    data_dir.keep_identity(&identity)?;
+    Ok(identity)
+}
+
 async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} ({key})"))?;
     let address = listener.local_addr().context("a listener has no address")?;
@@ -146,6 +154,7 @@ async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, Soc
 /// Opens log and state, and starts every shard over them.
 async fn start_shards(
     config: &Config,
+    node: NodeId,
     data_dir: &DataDir,
     clock: Arc<dyn Clock>,
     observers: Vec<Arc<dyn Observer>>,
@@ -156,7 +165,7 @@ async fn start_shards(
         sync_delay: Duration::from_micros(storage.sync_delay_us),
         ..LogConfig::default()
     };
-    let (folder, engine, cache_bytes) = (data_dir.join("shards"), storage.engine.into(), storage.cache_mib * MIB);
+    let (folder, engine, cache_bytes) = (data_dir.join(SHARDS_FOLDER), storage.engine.into(), storage.cache_mib * MIB);
     let open = move || shard::open(&folder, engine, cache_bytes, log);
     let opened = tokio::task::spawn_blocking(open).await.context("opening the data panicked")??;
     if let Some(reason) = &opened.rebuilt {
@@ -172,22 +181,22 @@ async fn start_shards(
         retention,
         ..ShardsConfig::default()
     };
-    Ok(Shards::start(shards_config, Seat::alone(NODE), opened, clock, observers, Arc::new(raft::abort_process)).await?)
+    Ok(Shards::start(shards_config, Seat::alone(node), opened, clock, observers, Arc::new(raft::abort_process)).await?)
 }
 
-fn workers_config(config: &Config) -> WorkersConfig {
+fn workers_config(config: &Config, node: NodeId) -> WorkersConfig {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     WorkersConfig {
         cpu_slots: if config.tasks.cpu_slots == 0 { cores } else { config.tasks.cpu_slots },
         net_slots: config.tasks.net_slots,
-        node: format!("node-{}", NODE.0),
+        node: format!("node-{}", node.0),
         boot: Uuid::now_v7().to_string(),
     }
 }
 
-fn operations(config: &Config, tasks: Arc<TaskBoard>, started: Duration) -> Operations {
+fn operations(config: &Config, node: NodeId, tasks: Arc<TaskBoard>, started: Duration) -> Operations {
     Operations {
-        node: NODE,
+        node,
         data_dir: config.node.data_dir.clone(),
         models_dir: config.models_dir(),
         storage_engine: config.storage.engine.name(),

@@ -8,6 +8,9 @@ use steward_actors::egress::Network;
 use super::error::ConfigError;
 use super::sections::Config;
 
+/// The longest label of a host name.
+const LABEL_LEN_MAX: usize = 63;
+
 /// Everything that is outside its limits.
 pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     let mut broken = vec![];
@@ -52,5 +55,45 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
         let http = provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://");
         need(http, "ai.providers.base_url", "must be an http or https URL");
     }
+    check_cluster(config, &mut need);
     broken
+}
+
+/// Limits of what makes a node one of several.
+fn check_cluster(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
+    let cluster = &config.cluster;
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let zone = &config.node.zone;
+    let zoned = zone.len() <= LABEL_LEN_MAX && zone.bytes().all(plain);
+    need(zoned, "node.zone", "must be at most 63 characters of a-z, 0-9 and '-'");
+    need(matches!(cluster.replicas, 1 | 3 | 5), "cluster.replicas", "must be 1, 3 or 5");
+    if cluster.name.is_empty() {
+        need(cluster.etcd.is_empty(), "cluster.etcd", "must be empty while cluster.name is");
+        return;
+    }
+    // The name is a label of the names in the nodes' certificates.
+    let name = &cluster.name;
+    let label =
+        name.len() <= LABEL_LEN_MAX && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-');
+    need(label, "cluster.name", "must be at most 63 characters of a-z, 0-9 and '-', without '-' at an end");
+    need(!cluster.etcd.is_empty(), "cluster.etcd", "must name at least one endpoint while cluster.name is set");
+    let web = |endpoint: &String| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+    need(cluster.etcd.iter().all(web), "cluster.etcd", "must hold http or https URLs");
+    if cluster.advertise.is_empty() {
+        let reachable = !cluster.listen.ip().is_unspecified();
+        need(reachable, "cluster.advertise", "must be set while cluster.listen names no address others can dial");
+    } else {
+        let whole = cluster.advertise.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        need(whole, "cluster.advertise", "must be host:port");
+    }
+    let files = [&cluster.ca_file, &cluster.cert_file, &cluster.key_file];
+    let given = files.iter().filter(|file| !file.as_os_str().is_empty()).count();
+    if cluster.plaintext {
+        need(given == 0, "cluster.plaintext", "must be false while cluster.ca_file, cert_file or key_file is set");
+    } else {
+        let rule = "must all be set unless cluster.plaintext is true";
+        need(given == files.len(), "cluster.ca_file, cluster.cert_file and cluster.key_file", rule);
+    }
 }

@@ -22,12 +22,18 @@ pub(crate) struct Config {
     pub(crate) egress: Egress,
     pub(crate) deliveries: Deliveries,
     pub(crate) log: Log,
+    pub(crate) cluster: Cluster,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
+    /// 0: what the data folder or the cluster says.
+    pub(crate) id: u64,
+    pub(crate) zone: String,
+    /// Empty: `node.key` in the data folder.
+    pub(crate) key_file: PathBuf,
     pub(crate) shutdown_s_max: u64,
 }
 
@@ -175,9 +181,32 @@ pub(crate) struct Log {
     pub(crate) level: String,
 }
 
+/// How nodes find and reach each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// Empty: the node is alone.
+    pub(crate) name: String,
+    pub(crate) etcd: Vec<String>,
+    pub(crate) listen: SocketAddr,
+    /// Empty: `listen`.
+    pub(crate) advertise: String,
+    pub(crate) replicas: u8,
+    pub(crate) plaintext: bool,
+    pub(crate) ca_file: PathBuf,
+    pub(crate) cert_file: PathBuf,
+    pub(crate) key_file: PathBuf,
+}
+
 impl Default for Node {
     fn default() -> Self {
-        Self { data_dir: PathBuf::from("/var/lib/steward"), shutdown_s_max: 30 }
+        Self {
+            data_dir: PathBuf::from("/var/lib/steward"),
+            id: 0,
+            zone: String::new(),
+            key_file: PathBuf::new(),
+            shutdown_s_max: 30,
+        }
     }
 }
 
@@ -246,6 +275,22 @@ impl Default for Deliveries {
     }
 }
 
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            etcd: vec![],
+            listen: loopback(7422),
+            advertise: String::new(),
+            replicas: 3,
+            plaintext: false,
+            ca_file: PathBuf::new(),
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Json, level: "info".to_owned() }
@@ -260,6 +305,12 @@ impl Config {
     /// Where the operator's key is.
     pub(crate) fn operator_key_file(&self) -> PathBuf {
         self.or_in_data_dir(&self.auth.operator_key_file, "operator.key")
+    }
+
+    /// Where the key is that seals secrets, when it is not the data folder's own.
+    pub(crate) fn node_key_file(&self) -> Option<&Path> {
+        let file = self.node.key_file.as_path();
+        (!file.as_os_str().is_empty()).then_some(file)
     }
 
     /// Where running jobs keep their files.

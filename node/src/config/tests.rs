@@ -79,6 +79,37 @@ fn listening_beyond_this_machine_needs_authentication() {
 }
 
 #[test]
+fn a_cluster_is_named_found_reached_and_encrypted() {
+    let set = |assignments: &[&str]| {
+        let whole = ["cluster.name=c", "cluster.etcd=http://a:2379", "cluster.plaintext=true"];
+        let all: Vec<String> = whole.iter().chain(assignments).map(|text| (*text).to_owned()).collect();
+        Layers::defaults().assignments(&all)
+    };
+    assert!(set(&[]).load().is_ok());
+    assert!(set(&["cluster.listen=0.0.0.0:7422", "cluster.advertise=n1.example:7422"]).load().is_ok());
+    let files = ["cluster.ca_file=/a", "cluster.cert_file=/b", "cluster.key_file=/c"];
+    assert!(set(&[&["cluster.plaintext=false"][..], &files].concat()).load().is_ok());
+    for (assignments, want) in [
+        (vec!["cluster.name="], "cluster.etcd must be empty while cluster.name is"),
+        (vec!["cluster.name=My"], "cluster.name must be at most 63 characters"),
+        (vec!["cluster.name=c-"], "cluster.name must be at most 63 characters"),
+        (vec!["cluster.etcd="], "cluster.etcd must name at least one endpoint"),
+        (vec!["cluster.etcd=a:2379"], "cluster.etcd must hold http or https URLs"),
+        (vec!["cluster.replicas=2"], "cluster.replicas must be 1, 3 or 5"),
+        (vec!["cluster.listen=0.0.0.0:7422"], "cluster.advertise must be set while cluster.listen names no address"),
+        (vec!["cluster.advertise=n1.example"], "cluster.advertise must be host:port"),
+        (vec!["cluster.advertise=n1.example:0"], "cluster.advertise must be host:port"),
+        (vec!["cluster.advertise=http://n1:7422"], "cluster.advertise must be host:port"),
+        (vec!["cluster.plaintext=false", "cluster.ca_file=/a"], "cluster.key_file must all be set unless"),
+        (vec!["cluster.key_file=/c"], "cluster.plaintext must be false while"),
+        (vec!["node.zone=Zone 1"], "node.zone must be at most 63 characters"),
+    ] {
+        let text = refused(set(&assignments));
+        assert!(text.contains(want), "{assignments:?}: {text}");
+    }
+}
+
+#[test]
 fn secrets_are_masked() {
     let providers = "ai.providers=[{name = \"x\", base_url = \"https://a\", api_key = \"sk-secret\"}]".to_owned();
     let mut layers = Layers::defaults().assignments(&[providers]);
