@@ -24,12 +24,13 @@ use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
 use steward_cluster::raft;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError, Identity, NODE_ALONE, SHARDS_FOLDER};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
-use crate::gateway::grpc::Operations;
+use crate::gateway::grpc::{self, Operations};
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
 use crate::gateway::{Gateway, Readiness, Serving};
 use crate::router::Router;
@@ -107,15 +108,20 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let auth = Authenticator::new(operator, known_keys, router.clone(), Arc::clone(&clock));
     let readiness = Readiness::default();
     let gateway = Gateway { router, auth, sealer, blobs, clock: Arc::clone(&clock), readiness: readiness.clone() };
+    let gateway = Arc::new(gateway);
+    let stop_serving = CancellationToken::new();
+    let operations = operations(&config, identity.node, tasks, started);
+    let services =
+        grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
     let http_state = HttpState {
-        gateway: Arc::new(gateway),
+        gateway,
         sources: known_sources,
         metrics,
         hooks: HookMetrics::new(),
         body_bytes_max: config.http.body_bytes_max,
     };
-    let operations = operations(&config, identity.node, tasks, started);
-    let serving = Serving::start(&config, http_state, operations, http_listener, grpc_listener);
+    let serving =
+        Serving::start(&config, Arc::new(http_state), services, None, (http_listener, grpc_listener), stop_serving);
     readiness.set(true);
     let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");

@@ -45,6 +45,40 @@ pub(crate) fn subscriptions_cut() -> Counter {
     metrics::counter!("steward_subscriptions_cut_total")
 }
 
+/// How passing one call on to another node went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop {
+    Answered,
+    NotLed,
+    Unreachable,
+    Unclear,
+    Late,
+    TakenBack,
+}
+
+/// Calls passed on to another node, by how that went.
+pub(crate) fn forwards(hop: Hop) -> Counter {
+    let outcome = match hop {
+        Hop::Answered => "answered",
+        Hop::NotLed => "not_led",
+        Hop::Unreachable => "unreachable",
+        Hop::Unclear => "unclear",
+        Hop::Late => "late",
+        Hop::TakenBack => "taken_back",
+    };
+    metrics::counter!("steward_forwards_total", "outcome" => outcome)
+}
+
+/// Calls that were tried again, here or at another node.
+pub(crate) fn forward_retries() -> Counter {
+    metrics::counter!("steward_forward_retries_total")
+}
+
+/// From passing a call on to the head of its answer.
+pub(crate) fn forward_hop_seconds() -> Histogram {
+    metrics::histogram!("steward_forward_hop_seconds")
+}
+
 /// When this process started, as Prometheus wants it.
 pub(crate) fn start_time_seconds(started_at: Timestamp) {
     let seconds = u32::try_from(started_at.0 / 1000).unwrap_or(u32::MAX);
@@ -64,4 +98,7 @@ pub(crate) fn describe() {
     metrics::describe_gauge!("process_start_time_seconds", "When this process started, since the Unix epoch.");
     metrics::describe_gauge!("steward_subscriptions", "Open event streams.");
     metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");
+    metrics::describe_counter!("steward_forwards_total", "Calls passed on to another node, by outcome.");
+    metrics::describe_counter!("steward_forward_retries_total", "Calls that were tried again.");
+    metrics::describe_histogram!("steward_forward_hop_seconds", "From passing a call on to its answer.");
 }

@@ -1,4 +1,4 @@
-//! ② Account → shard → leader. On one node the leader is always here; a cluster adds the hop to a peer in this file.
+//! ② Account → shard. What another node leads never gets here: `gateway/forward/` passes the whole request on to it.
 //!
 //! The gateway's handlers call it with a proof; they never meet the shards themselves.
 

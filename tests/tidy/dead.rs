@@ -19,6 +19,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("ManualClock", "a fake beside its trait: tests and simulation turn its hands"),
     ("crash", "a fake beside its trait: the power cut of a disk in memory"),
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
+    ("routes", "the gateway as other nodes reach it; mounted once nodes have connections"),
     ("receive", "a message from another replica; the simulation is the only network so far"),
 ];
 

@@ -19,5 +19,5 @@ mod show;
 mod tests;
 
 pub(crate) use layers::Layers;
-pub(crate) use sections::{Config, Grpc, Log, LogFormat, Provider};
+pub(crate) use sections::{Config, Log, LogFormat, Provider};
 pub(crate) use show::show;

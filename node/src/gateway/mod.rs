@@ -15,6 +15,7 @@ pub(crate) mod auth;
 mod blob;
 pub(crate) mod correlation;
 pub(crate) mod error;
+pub(crate) mod forward;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod page;

@@ -9,8 +9,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
-use super::grpc::{self, Operations};
+use super::forward::Forwarder;
+use super::grpc;
 use super::http::{self, HttpState};
 use crate::config::Config;
 
@@ -28,19 +30,18 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Starts to accept connections.
+    /// Starts to accept connections, until `stop`. Without a forwarder, everything is answered here.
     pub(crate) fn start(
         config: &Config,
-        state: HttpState,
-        operations: Operations,
-        http: TcpListener,
-        grpc: TcpListener,
+        state: Arc<HttpState>,
+        services: Routes,
+        forwarder: Option<Arc<Forwarder>>,
+        (http, grpc): (TcpListener, TcpListener),
+        stop: CancellationToken,
     ) -> Self {
-        let stop = CancellationToken::new();
         let upkeep = supervisor::spawn("metrics_upkeep", keep(state.metrics.clone()));
-        let gateway = Arc::clone(&state.gateway);
-        let api = grpc::serve(grpc, gateway, operations, config.grpc.clone(), stop.clone());
-        let hooks = http::serve(http, Arc::new(state), config.http.connections_max, stop.clone());
+        let api = grpc::serve(grpc, services, forwarder.clone(), config.grpc.connections_max, stop.clone());
+        let hooks = http::serve(http, state, forwarder, config.http.connections_max, stop.clone());
         Self { http: supervisor::spawn("http", hooks), grpc: supervisor::spawn("grpc", api), upkeep, stop }
     }
 

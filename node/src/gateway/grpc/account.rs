@@ -44,10 +44,11 @@ impl AccountService for Accounts {
         &self,
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let account = wire::id("account_id", &request.account_id)?;
         let founder = caller.operator_proof()?.account_founder(account);
-        let idempotency = wire::idempotency("CreateAccount", &request.idempotency_key, &request);
+        let idempotency = wire::idempotency("CreateAccount", &request.idempotency_key, retry_key, &request);
         let wrapped_key = self.0.sealer.new_data_key();
         let command = Command::CreateAccount { display_name: request.display_name, wrapped_key };
         self.0.router.execute(&founder, command, &correlation, idempotency).await?;
@@ -127,10 +128,12 @@ impl AccountService for Accounts {
         &self,
         request: Request<pb::RevokeApiKeyRequest>,
     ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let admin = caller.account_admin(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("RevokeApiKey", "", retry_key, &request);
         let command = Command::RevokeApiKey { key: wire::id("key_id", &request.key_id)? };
-        self.0.router.execute(admin.writer(), command, &correlation, None).await?;
+        self.0.router.execute(admin.writer(), command, &correlation, idempotency).await?;
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
     }
 
@@ -138,8 +141,10 @@ impl AccountService for Accounts {
         &self,
         request: Request<pb::PutPlaybookRequest>,
     ) -> Result<Response<pb::PutPlaybookResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("PutPlaybook", "", retry_key, &request);
         let given = request.playbook.ok_or_else(|| Refused::field("playbook", "must be set"))?;
         let playbook = wire::id("playbook.playbook_id", &given.playbook_id)?;
         let on = Pattern::parse(&given.on).map_err(|rule| Refused::field("playbook.on", rule))?;
@@ -147,7 +152,7 @@ impl AccountService for Accounts {
             .ok_or_else(|| Refused::field("playbook.job_kind", "must be the kind of a job, such as call"))?;
         let input = wire::object("playbook.input_json", &given.input_json)?;
         let command = Command::PutPlaybook { playbook, rule: Playbook { on, job, input } };
-        self.0.router.execute(&writer, command, &correlation, None).await?;
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::PutPlaybookResponse {}))
     }
 
@@ -166,10 +171,12 @@ impl AccountService for Accounts {
         &self,
         request: Request<pb::DeletePlaybookRequest>,
     ) -> Result<Response<pb::DeletePlaybookResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("DeletePlaybook", "", retry_key, &request);
         let command = Command::DeletePlaybook { playbook: wire::id("playbook_id", &request.playbook_id)? };
-        self.0.router.execute(&writer, command, &correlation, None).await?;
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::DeletePlaybookResponse {}))
     }
 }

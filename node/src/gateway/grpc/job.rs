@@ -23,6 +23,7 @@ impl JobService for Jobs {
         &self,
         request: Request<pb::CreateJobRequest>,
     ) -> Result<Response<pb::CreateJobResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
         let kind = JobKind::parse(&request.kind).ok_or_else(|| {
@@ -31,7 +32,7 @@ impl JobService for Jobs {
             Refused::field("kind", format!("must be one of {kinds}"))
         })?;
         let input = wire::object("input_json", &request.input_json)?;
-        let idempotency = wire::idempotency("CreateJob", &request.idempotency_key, &request);
+        let idempotency = wire::idempotency("CreateJob", &request.idempotency_key, retry_key, &request);
         let command = Command::CreateJob { kind, input };
         let answer = self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::CreateJobResponse { job_id: answer.id, seq: answer.seq }))
@@ -63,10 +64,12 @@ impl JobService for Jobs {
         &self,
         request: Request<pb::CancelJobRequest>,
     ) -> Result<Response<pb::CancelJobResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("CancelJob", "", retry_key, &request);
         let command = Command::CancelJob { job: wire::id("job_id", &request.job_id)? };
-        self.0.router.execute(&writer, command, &correlation, None).await?;
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::CancelJobResponse {}))
     }
 

@@ -9,7 +9,9 @@ mod account;
 mod admin;
 mod connection;
 mod event;
+mod forward;
 mod job;
+mod methods;
 mod serve;
 mod subscribe;
 mod view;
@@ -17,4 +19,5 @@ mod webhook;
 mod wire;
 
 pub(crate) use admin::Operations;
-pub(crate) use serve::serve;
+pub(crate) use forward::answer_node;
+pub(crate) use serve::{serve, services};

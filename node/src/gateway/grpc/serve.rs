@@ -11,21 +11,24 @@ use steward_proto::job::v1::job_service_server::JobServiceServer;
 use steward_proto::webhook::v1::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
+use tower::util::option_layer;
 
 use super::account::Accounts;
 use super::admin::{Admin, Operations};
 use super::connection::incoming;
 use super::event::Events;
+use super::forward::ForwardLayer;
 use super::job::Jobs;
 use super::subscribe::Subscriptions;
 use super::webhook::Webhooks;
-use crate::config::Grpc;
 use crate::gateway::Gateway;
 use crate::gateway::correlation::CorrelationLayer;
+use crate::gateway::forward::Forwarder;
 
 /// The largest request: a job's input and some names.
-const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// The largest head of a request.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// Requests of one connection at the same time.
@@ -36,16 +39,15 @@ const PENDING_RESETS_MAX: usize = 64;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves until `stop`, then lets requests in hand finish.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// What this node answers itself: for its clients, and for other nodes. `stop` ends its streams.
+pub(crate) fn services(
     gateway: Arc<Gateway>,
     operations: Operations,
-    limits: Grpc,
+    subscriptions_max: usize,
     stop: CancellationToken,
-) {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+) -> Routes {
+    // The node as a whole counts as serving from the start.
+    let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .build_v1()
@@ -53,9 +55,26 @@ pub(crate) async fn serve(
     let accounts = AccountServiceServer::new(Accounts(Arc::clone(&gateway)));
     let webhooks = WebhookServiceServer::new(Webhooks(Arc::clone(&gateway)));
     let jobs = JobServiceServer::new(Jobs(Arc::clone(&gateway)));
-    let subscriptions = Subscriptions::new(limits.subscriptions_max, stop.clone());
+    let subscriptions = Subscriptions::new(subscriptions_max, stop);
     let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions });
     let admin = AdminServiceServer::new(Admin { gateway, operations });
+    Routes::new(health)
+        .add_service(reflection)
+        .add_service(accounts.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(events.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// Serves until `stop`, then lets requests in hand finish.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    services: Routes,
+    forwarder: Option<Arc<Forwarder>>,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
@@ -63,14 +82,9 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(CorrelationLayer)
-        .add_service(health)
-        .add_service(reflection)
-        .add_service(accounts.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(events.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .serve_with_incoming_shutdown(incoming(listener, limits.connections_max), stop.cancelled_owned())
+        .layer(option_layer(forwarder.map(ForwardLayer)))
+        .add_routes(services)
+        .serve_with_incoming_shutdown(incoming(listener, connections_max), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         let cause: &dyn std::error::Error = &error;

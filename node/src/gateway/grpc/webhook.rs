@@ -89,11 +89,13 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::CreateSourceRequest>,
     ) -> Result<Response<pb::CreateSourceResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("CreateSource", "", retry_key, &request);
         let created = self.source_created(writer.account(), request)?;
         let id = created.source.clone();
-        self.0.router.execute(&writer, Command::CreateSource(created), &correlation, None).await?;
+        self.0.router.execute(&writer, Command::CreateSource(created), &correlation, idempotency).await?;
         let source = self.source(writer.account(), &id)?;
         Ok(Response::new(pb::CreateSourceResponse { source: Some(source) }))
     }
@@ -114,10 +116,12 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::DeleteSourceRequest>,
     ) -> Result<Response<pb::DeleteSourceResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("DeleteSource", "", retry_key, &request);
         let command = Command::DeleteSource { source: wire::id("source_id", &request.source_id)? };
-        self.0.router.execute(&writer, command, &correlation, None).await?;
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::DeleteSourceResponse {}))
     }
 
@@ -154,10 +158,12 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::DeleteEndpointRequest>,
     ) -> Result<Response<pb::DeleteEndpointResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("DeleteEndpoint", "", retry_key, &request);
         let command = Command::DeleteEndpoint { endpoint: wire::id("endpoint_id", &request.endpoint_id)? };
-        self.0.router.execute(&writer, command, &correlation, None).await?;
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::DeleteEndpointResponse {}))
     }
 }

@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::gateway::auth::Caller;
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::Refused;
+use crate::gateway::forward::RetryKey;
 
 /// Who asks, under which correlation id, and what.
 pub(super) fn open<T>(gateway: &Gateway, request: Request<T>) -> Result<(Caller, CorrelationId, T), Refused> {
@@ -45,18 +46,26 @@ pub(super) fn object(field: &'static str, text: &str) -> Result<Value, Refused> 
     if value.is_object() { Ok(value) } else { Err(rule(&"it is another kind of value")) }
 }
 
-/// The client's name for its request, with a hash of the whole request; none without a name.
-pub(super) fn idempotency(operation: &'static str, key: &str, request: &impl Message) -> Option<Idempotency> {
-    if key.is_empty() {
-        return None;
-    }
+/// The name the node that took the request gave it, for clients that gave none.
+pub(super) fn retry_key<T>(request: &Request<T>) -> Option<RetryKey> {
+    request.extensions().get().cloned()
+}
+
+/// The client's name for its request, else ours, with a hash of the whole request; none without a name.
+pub(super) fn idempotency(
+    operation: &'static str,
+    key: &str,
+    retry_key: Option<RetryKey>,
+    request: &impl Message,
+) -> Option<Idempotency> {
+    let key = if key.is_empty() { retry_key?.0 } else { key.to_owned() };
     let mut hasher = blake3::Hasher::new();
     hasher.update(operation.as_bytes());
     hasher.update(&[0]);
     hasher.update(&request.encode_to_vec());
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    Some(Idempotency { key: key.to_owned(), fingerprint: u64::from_le_bytes(first) })
+    Some(Idempotency { key, fingerprint: u64::from_le_bytes(first) })
 }
 
 #[cfg(test)]
@@ -68,11 +77,18 @@ mod tests {
     #[test]
     fn a_fingerprint_covers_the_whole_request() {
         let request = |input: &str| CreateJobRequest { input_json: input.to_owned(), ..CreateJobRequest::default() };
-        let print = |input: &str| idempotency("CreateJob", "k", &request(input)).unwrap().fingerprint;
+        let print = |input: &str| idempotency("CreateJob", "k", None, &request(input)).unwrap().fingerprint;
         assert_eq!(print("{}"), print("{}"));
         assert_ne!(print("{}"), print("{\"a\":1}"));
-        assert_ne!(print("{}"), idempotency("CancelJob", "k", &request("{}")).unwrap().fingerprint);
-        assert_eq!(idempotency("CreateJob", "", &request("{}")), None);
+        assert_ne!(print("{}"), idempotency("CancelJob", "k", None, &request("{}")).unwrap().fingerprint);
+        assert_eq!(idempotency("CreateJob", "", None, &request("{}")), None);
+    }
+
+    #[test]
+    fn the_clients_name_goes_before_ours() {
+        let request = CreateJobRequest::default();
+        let key = |key: &str| idempotency("CreateJob", key, Some(RetryKey("ours".to_owned())), &request).unwrap().key;
+        assert_eq!((key("theirs"), key("")), ("theirs".to_owned(), "ours".to_owned()));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::io::SeekFrom;
 
+use ::http::request::Parts;
 use futures_util::TryStreamExt as _;
 use http_body_util::{BodyExt as _, Either, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, RANGE};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::reply::{Reply, nosniff};
@@ -14,17 +15,12 @@ use super::serve::HttpState;
 use crate::gateway::blob::{Opened, chunks, open, unreadable};
 use crate::gateway::error::Refused;
 
-pub(super) async fn read(
-    state: &HttpState,
-    request: &Request<Incoming>,
-    account: &str,
-    hash: &str,
-) -> Result<Reply, Refused> {
+pub(super) async fn read(state: &HttpState, head: &Parts, account: &str, hash: &str) -> Result<Reply, Refused> {
     let gateway = &state.gateway;
-    let caller = gateway.auth.authenticate(request.headers())?;
+    let caller = gateway.auth.authenticate(&head.headers)?;
     let reader = caller.account_reader(&gateway.auth, account)?;
     let Opened { mut file, bytes } = open(gateway, &reader, hash).await?;
-    let asked = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    let asked = head.headers.get(RANGE).and_then(|range| range.to_str().ok());
     let part = asked.and_then(|range| range_of(range, bytes));
     let (first, length) = part.unwrap_or((0, bytes));
     file.seek(SeekFrom::Start(first)).await.map_err(|error| unreadable(&error))?;

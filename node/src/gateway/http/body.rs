@@ -1,10 +1,11 @@
 //! Reads a request's body: bounded in bytes and time, copied at most once.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 
 use crate::gateway::error::{Code, Refused};
 
@@ -12,7 +13,11 @@ use crate::gateway::error::{Code, Refused};
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The body's bytes.
-pub(super) async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, Refused> {
+pub(super) async fn read<B>(body: B, bytes_max: usize) -> Result<Bytes, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let announced = body.size_hint().lower();
     if announced > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
         return Err(too_large(bytes_max));

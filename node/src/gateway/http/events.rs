@@ -2,9 +2,9 @@
 //!
 //! When events behind `after` are no longer kept, the header `events-lost` names the first and the last of them: `1-41`.
 
-use hyper::body::Incoming;
+use ::http::request::Parts;
+use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use steward_actors::codec::{data_json, event_type};
 use steward_actors::domain::ids::AccountId;
@@ -21,11 +21,11 @@ const EVENTS_LOST: HeaderName = HeaderName::from_static("events-lost");
 /// A list of CloudEvents.
 const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 
-pub(super) fn list(state: &HttpState, request: &Request<Incoming>, account: &str) -> Result<Reply, Refused> {
+pub(super) fn list(state: &HttpState, head: &Parts, account: &str) -> Result<Reply, Refused> {
     let gateway = &state.gateway;
-    let caller = gateway.auth.authenticate(request.headers())?;
+    let caller = gateway.auth.authenticate(&head.headers)?;
     let reader = caller.account_reader(&gateway.auth, account)?;
-    let query = request.uri().query().unwrap_or_default();
+    let query = head.uri.query().unwrap_or_default();
     let after = number(query, "after")?.unwrap_or(0);
     let limit = number(query, "limit")?.map_or(Ok(PAGE_DEFAULT), usize::try_from).unwrap_or(usize::MAX);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -11,6 +11,7 @@
 mod blob;
 mod body;
 mod events;
+mod forward;
 mod health;
 mod reply;
 mod route;
@@ -18,6 +19,7 @@ mod serve;
 mod source;
 mod webhook;
 
-pub(crate) use serve::{HttpState, serve};
+pub(crate) use forward::{answer_node, enter, refusal};
+pub(crate) use serve::{HttpState, answer, serve};
 pub(crate) use source::{KnownSources, VerifiedSource};
 pub(crate) use webhook::{HookMetrics, PATH as HOOKS_PATH};

@@ -12,7 +12,7 @@ use crate::gateway::correlation::{CorrelationId, REQUEST_ID};
 use crate::gateway::error::{Code, Refused};
 
 /// A body in one piece, or as it comes from a file.
-pub(super) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
+pub(crate) type ReplyBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, io::Error>>;
 pub(super) type Reply = Response<ReplyBody>;
 
 pub(super) const JSON: &str = "application/json";
@@ -36,6 +36,7 @@ pub(super) fn nosniff(mut reply: Reply) -> Reply {
 pub(super) fn problem(refused: &Refused, correlation: &CorrelationId) -> Reply {
     let body = refused.problem(&correlation.0).to_string();
     let mut reply = nosniff(whole(refused.code.http(), PROBLEM, body));
+    reply.extensions_mut().insert(refused.code); // For whoever may try again.
     if let Some(after) = refused.retry_after() {
         // Whole seconds, rounded up: earlier would be too early.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

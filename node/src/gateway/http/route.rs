@@ -1,8 +1,12 @@
 //! Paths to handlers. The webhook path is looked at first: it is the busy one.
 
+use std::error::Error;
+
 use ::http::Method;
+use ::http::request::Parts;
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use tracing::Instrument as _;
 
 use super::reply::{Reply, allow, correlated, problem};
@@ -12,7 +16,11 @@ use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 
 /// Answers one request, whatever it is.
-pub(super) async fn handle(state: &HttpState, request: Request<Incoming>) -> Reply {
+pub(super) async fn handle<B>(state: &HttpState, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let correlation = CorrelationId::of(request.headers());
     if request.uri().path().starts_with(webhook::PATH) {
         // No span on the busy path: its few log lines carry the correlation id themselves.
@@ -20,23 +28,24 @@ pub(super) async fn handle(state: &HttpState, request: Request<Incoming>) -> Rep
         return correlated(reply, &correlation);
     }
     let span = tracing::info_span!("http", correlation_id = %correlation.0, path = request.uri().path());
-    let reply = dispatch(state, &request, &correlation).instrument(span).await;
+    let (head, _) = request.into_parts();
+    let reply = dispatch(state, &head, &correlation).instrument(span).await;
     correlated(reply, &correlation)
 }
 
-async fn dispatch(state: &HttpState, request: &Request<Incoming>, correlation: &CorrelationId) -> Reply {
-    if request.method() != Method::GET {
+async fn dispatch(state: &HttpState, head: &Parts, correlation: &CorrelationId) -> Reply {
+    if head.method != Method::GET {
         let refused = Refused::new(Code::MethodNotAllowed, "this path answers to GET");
         return allow(problem(&refused, correlation), "GET");
     }
-    let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+    let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
     let answer = match path.as_slice() {
         [""] => Ok(health::root()),
         ["livez"] => Ok(health::live()),
         ["readyz"] => health::ready(state),
         ["metrics"] => Ok(health::metrics(state)),
-        ["v1", "accounts", account, "events"] => events::list(state, request, account),
-        ["v1", "accounts", account, "blobs", hash] => blob::read(state, request, account, hash).await,
+        ["v1", "accounts", account, "events"] => events::list(state, head, account),
+        ["v1", "accounts", account, "blobs", hash] => blob::read(state, head, account, hash).await,
         _ => Err(Refused::new(Code::RouteUnknown, "nothing is at this path")),
     };
     answer.unwrap_or_else(|refused| problem(&refused, correlation))

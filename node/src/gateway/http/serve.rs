@@ -1,9 +1,11 @@
 //! Accepts connections and serves them until the node stops.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{Request, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,10 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::enter;
 use super::route::handle;
 use super::source::KnownSources;
 use super::webhook::HookMetrics;
 use crate::gateway::Gateway;
+use crate::gateway::forward::{Body, Forwarder};
 use crate::metrics;
 
 /// How long a client may take for the head of a request, and be idle between requests.
@@ -39,6 +43,7 @@ pub(crate) struct HttpState {
 pub(crate) async fn serve(
     listener: TcpListener,
     state: Arc<HttpState>,
+    forwarder: Option<Arc<Forwarder>>,
     connections_max: usize,
     stop: CancellationToken,
 ) {
@@ -51,7 +56,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, Arc::clone(&state), permit, stop.clone());
+                let connection = connection(stream, Arc::clone(&state), forwarder.clone(), permit, stop.clone());
                 supervisor::spawn("http_connection", connection);
             }
             Err(error) => rest_after(error).await,
@@ -67,12 +72,27 @@ async fn rest_after(error: io::Error) {
     tokio::time::sleep(ACCEPT_REST).await;
 }
 
-async fn connection(stream: TcpStream, state: Arc<HttpState>, permit: OwnedSemaphorePermit, stop: CancellationToken) {
+/// How this node answers a request itself.
+pub(crate) async fn answer(state: Arc<HttpState>, request: Request<Body>) -> Response<Body> {
+    handle(&state, request).await.map(Body::new)
+}
+
+async fn connection(
+    stream: TcpStream,
+    state: Arc<HttpState>,
+    forwarder: Option<Arc<Forwarder>>,
+    permit: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
     let _open = Open::new(permit);
     stream.set_nodelay(true).ok(); // A connection that is gone already ends below.
     let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
+        let (state, forwarder) = (Arc::clone(&state), forwarder.clone());
+        async move {
+            let Some(forwarder) = forwarder else { return Ok::<_, Infallible>(handle(&state, request).await) };
+            let bytes_max = state.body_bytes_max;
+            Ok(enter(&forwarder, bytes_max, request, |request| answer(Arc::clone(&state), request)).await)
+        }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);

@@ -5,12 +5,13 @@
 //! - A scheme without delivery ids is deduplicated by the hash of the body.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::sync::Arc;
 
 use ::http::request::Parts;
 use ::http::{Method, header};
 use bytes::Bytes;
-use hyper::body::Incoming as IncomingBody;
+use hyper::body::Body;
 use hyper::{Request, StatusCode};
 use metrics::{Counter, Histogram};
 use steward_actors::domain::account::{Command, WebhookAccepted};
@@ -50,23 +51,27 @@ impl HookMetrics {
 }
 
 /// Answers a webhook.
-pub(super) async fn handle(state: &HttpState, request: Request<IncomingBody>, correlation: &CorrelationId) -> Reply {
-    match accept(state, request, correlation).await {
-        Ok(reply) => reply,
-        Err(refused) => {
-            named::webhooks_refused(refused.code).increment(1);
-            tracing::debug!(correlation_id = %correlation.0, code = refused.code.word(), "a webhook was refused");
-            let reply = problem(&refused, correlation);
-            if refused.code == Code::MethodNotAllowed { allow(reply, "POST") } else { reply }
-        }
-    }
+pub(super) async fn handle<B>(state: &HttpState, request: Request<B>, correlation: &CorrelationId) -> Reply
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    accept(state, request, correlation).await.unwrap_or_else(|refused| refuse(&refused, correlation))
 }
 
-async fn accept(
-    state: &HttpState,
-    request: Request<IncomingBody>,
-    correlation: &CorrelationId,
-) -> Result<Reply, Refused> {
+/// Refuses a webhook, and counts that.
+pub(super) fn refuse(refused: &Refused, correlation: &CorrelationId) -> Reply {
+    named::webhooks_refused(refused.code).increment(1);
+    tracing::debug!(correlation_id = %correlation.0, code = refused.code.word(), "a webhook was refused");
+    let reply = problem(refused, correlation);
+    if refused.code == Code::MethodNotAllowed { allow(reply, "POST") } else { reply }
+}
+
+async fn accept<B>(state: &HttpState, request: Request<B>, correlation: &CorrelationId) -> Result<Reply, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let gateway = &state.gateway;
     let (head, body) = request.into_parts();
     if head.method != Method::POST {

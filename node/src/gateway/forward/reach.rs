@@ -1,0 +1,27 @@
+//! How requests get to another node. Implemented by the composition root over the connections between nodes.
+
+use std::error::Error;
+
+use ::http::{Request, Response};
+use futures_util::future::BoxFuture;
+use steward_cluster::ids::NodeId;
+
+/// A body on its way between nodes.
+pub(crate) use tonic::body::Body;
+
+/// Why there is no answer from a node.
+#[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(test), expect(dead_code, reason = "made by the connections of a node with peers"))]
+pub(crate) enum Unreachable {
+    #[error("there is no connection")]
+    NotSent(#[source] Box<dyn Error + Send + Sync>),
+    /// The request may have arrived, and may have been done.
+    #[error("the connection broke before the answer")]
+    Broken(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Takes requests to other nodes.
+pub(crate) trait Reach: Send + Sync {
+    /// Sends a request to the gateway of a node. Its URI has a path only. The answer's body may still be on its way.
+    fn call(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>>;
+}

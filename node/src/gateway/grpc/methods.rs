@@ -1,0 +1,91 @@
+//! Where each method of the API is answered, and what it does to call it again. A test compares this with the contracts.
+
+use super::super::forward::{Effect, Route};
+
+use Effect::{Keyed, Once, Read, Repeatable};
+
+/// Every method. Those that are led name their account in field 1.
+#[rustfmt::skip]
+const METHODS: [(&str, Route); 28] = [
+    ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
+    ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
+    ("/steward.account.v1.AccountService/ListAccounts", Route::Here),
+    // Its secret is told once and kept nowhere, so a second answer could not tell it.
+    ("/steward.account.v1.AccountService/CreateApiKey", Route::Leader(Once)),
+    ("/steward.account.v1.AccountService/ListApiKeys", Route::Leader(Read)),
+    ("/steward.account.v1.AccountService/RevokeApiKey", Route::Leader(Keyed)),
+    ("/steward.account.v1.AccountService/PutPlaybook", Route::Leader(Keyed)),
+    ("/steward.account.v1.AccountService/ListPlaybooks", Route::Leader(Read)),
+    ("/steward.account.v1.AccountService/DeletePlaybook", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/CreateSource", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/ListSources", Route::Leader(Read)),
+    ("/steward.webhook.v1.WebhookService/DeleteSource", Route::Leader(Keyed)),
+    // Its secret may be made here and told once.
+    ("/steward.webhook.v1.WebhookService/CreateEndpoint", Route::Leader(Once)),
+    ("/steward.webhook.v1.WebhookService/ListEndpoints", Route::Leader(Read)),
+    ("/steward.webhook.v1.WebhookService/DeleteEndpoint", Route::Leader(Keyed)),
+    ("/steward.job.v1.JobService/CreateJob", Route::Leader(Keyed)),
+    ("/steward.job.v1.JobService/GetJob", Route::Leader(Read)),
+    ("/steward.job.v1.JobService/ListJobs", Route::Leader(Read)),
+    ("/steward.job.v1.JobService/CancelJob", Route::Leader(Keyed)),
+    ("/steward.job.v1.JobService/ReadBlob", Route::Leader(Read)),
+    ("/steward.event.v1.EventService/Subscribe", Route::Replica),
+    ("/steward.event.v1.EventService/ListEvents", Route::Leader(Read)),
+    // A cursor is set to where it is already.
+    ("/steward.event.v1.EventService/AckConsumer", Route::Leader(Repeatable)),
+    ("/steward.event.v1.EventService/GetConsumer", Route::Leader(Read)),
+    ("/steward.admin.v1.AdminService/GetNode", Route::Here),
+    ("/steward.admin.v1.AdminService/ListShards", Route::Here),
+    // Quarantine is known to the leader, and to it only.
+    ("/steward.admin.v1.AdminService/ResumeAccount", Route::Leader(Once)),
+    ("/steward.admin.v1.AdminService/ListTasks", Route::Here),
+];
+
+/// Where a method is answered. What is not ours, such as health and reflection, is answered by any node.
+pub(super) fn route_of(path: &str) -> Route {
+    METHODS.iter().find(|(method, _)| *method == path).map_or(Route::Here, |(_, route)| *route)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+    use prost_types::field_descriptor_proto::Type;
+
+    use super::*;
+
+    /// Every method of our services, and whether field 1 of its request is the account.
+    fn contracts() -> Vec<(String, bool)> {
+        let set = FileDescriptorSet::decode(steward_proto::DESCRIPTORS).unwrap();
+        let services = set.file.iter().flat_map(|file| file.service.iter().map(move |service| (file, service)));
+        services
+            .filter(|(file, _)| file.package().starts_with("steward."))
+            .flat_map(|(file, service)| {
+                service.method.iter().map(move |method| {
+                    let wanted = method.input_type().rsplit('.').next().unwrap();
+                    let input = file.message_type.iter().find(|message| message.name() == wanted).unwrap();
+                    let account = |field: &&prost_types::FieldDescriptorProto| {
+                        field.number() == 1 && field.name() == "account_id" && field.r#type() == Type::String
+                    };
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    assert!(!method.client_streaming(), "{path} sends a stream, which cannot be kept to send it again");
+                    (path, input.field.iter().any(|field| account(&field)))
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_method_has_its_place_and_names_its_account_first() {
+        let contracts = contracts();
+        let known: BTreeSet<&str> = METHODS.iter().map(|(path, _)| *path).collect();
+        let offered: BTreeSet<&str> = contracts.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(known, offered);
+        for (path, names_account) in &contracts {
+            assert_eq!(route_of(path) != Route::Here, *names_account, "{path}");
+        }
+        assert_eq!(route_of("/grpc.health.v1.Health/Check"), Route::Here);
+    }
+}
