@@ -5,12 +5,15 @@
 pub mod clock;
 pub mod ids;
 pub mod log;
+pub mod peers;
 pub mod raft;
+mod spawn;
 pub mod store;
 
 /// What each metric of this crate means, for people. The composition root calls it once.
 pub fn describe_metrics() {
     log::metrics::describe();
+    peers::metrics::describe();
     raft::metrics::describe();
     store::metrics::describe();
 }

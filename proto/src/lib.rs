@@ -39,3 +39,9 @@ pub mod record {
         tonic::include_proto!("steward.record.v1");
     }
 }
+/// What nodes tell each other.
+pub mod peer {
+    pub mod v1 {
+        tonic::include_proto!("steward.peer.v1");
+    }
+}

@@ -41,9 +41,12 @@ mod round;
 mod status;
 mod storage;
 mod vote;
+mod wire;
 
 #[cfg(test)]
 mod driver_tests;
+#[cfg(test)]
+mod wire_tests;
 
 pub use self::core::{Core, CoreConfig, PROPOSAL_BYTES_MAX};
 pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, Transport, abort_process, start};
@@ -54,3 +57,4 @@ pub use self::handle::{Data, Done, DriverHandle, Proposal, ShardDetail};
 pub use self::members::Members;
 pub use self::round::{Committed, CommittedEntry, PeerMessage, Role, Round};
 pub use self::status::ShardStatus;
+pub(crate) use self::wire::WireError;

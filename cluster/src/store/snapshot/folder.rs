@@ -24,11 +24,13 @@ pub struct Listed {
     pub path: PathBuf,
 }
 
-pub(super) fn file_name(shard: ShardId, index: LogIndex) -> String {
+/// The final name of a snapshot.
+pub(crate) fn file_name(shard: ShardId, index: LogIndex) -> String {
     format!("{:05}-{:020}.{SUFFIX}", shard.0, index.0)
 }
 
-pub(super) fn sync_folder(dir: &Path) -> Result<(), StoreError> {
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(dir: &Path) -> Result<(), StoreError> {
     let synced = File::open(dir).and_then(|folder| folder.sync_all());
     synced.map_err(|source| StoreError::Io { doing: "sync", path: dir.to_owned(), source })
 }

@@ -15,6 +15,7 @@ mod read;
 mod write;
 
 pub use folder::{KEPT_PER_SHARD, Listed, accept, incoming, list, prune, remove_all, settle_incoming};
+pub(crate) use folder::{file_name, sync_folder};
 pub use read::{load, verify};
 pub use write::write;
 

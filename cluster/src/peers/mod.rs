@@ -1,0 +1,47 @@
+//! How nodes talk: frames of Raft messages over one stream per pair of nodes, and connections for everything else.
+//!
+//! `node/` makes one [`Peers`], tells it the members and lets it serve the internal port; the Raft driver sends through
+//! it and takes what comes in as a [`FrameSink`]; forwarding and the transfer of snapshots call over its channels.
+//!
+//! # Invariants
+//! - **P1 proven**: with TLS nothing is taken from a node whose certificate names another node, cluster or authority.
+//! - **P2 lossy**: frames may be lost with a link, never reordered or repeated within one.
+//! - **P3 absence**: nothing here decides anything; that a node is silent is reported by nobody hearing of it.
+//!
+//! # Decisions
+//! - The node with the smaller id dials, so that two nodes never have two links or argue over which one stays.
+//! - Resets of cancelled calls are not counted against another node: nodes are trusted with each other's load, and a
+//!   connection that is closed for them takes the calls of other clients with it.
+
+mod connection;
+mod dial;
+mod directory;
+mod fetch;
+mod identity;
+mod limits;
+mod link;
+pub(crate) mod metrics;
+mod outbox;
+mod serve;
+mod snapshot;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::connection::Caller;
+pub use self::directory::{Lane, NotReachable, Peers, PeersConfig, PeersError, Security};
+pub use self::fetch::{AttemptError, FetchError, fetch_snapshot};
+pub use self::identity::{
+    CLUSTER_NAME_BYTES_MAX, IdentityError, check_cluster_name, cluster_name, cluster_of, node_name,
+};
+pub use self::tls::{TlsError, TlsFiles};
+
+use crate::ids::NodeId;
+use crate::raft::PeerMessage;
+
+/// Takes what other nodes send.
+pub trait FrameSink: Send + Sync {
+    /// One frame of a node; without messages it says that the node is alive. Must not block.
+    fn frame(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>);
+}
