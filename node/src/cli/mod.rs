@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, errors to stderr with one clear line and exit code 1; wrong usage exits with 2.
 
+mod ca;
 mod ctl;
 mod node;
 mod output;
@@ -35,6 +36,9 @@ enum Command {
     /// Checks and shows settings
     #[command(subcommand)]
     Config(node::ConfigCommand),
+    /// Makes the certificates by which the nodes of a cluster know each other
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Checks webhook signatures and lists their schemes
     #[command(subcommand)]
     Webhook(tools::WebhookCommand),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Node(args) => node::run(&args, false),
         Command::Ctl(args) => ctl::run(args),
         Command::Config(command) => node::config(command),
+        Command::Ca(command) => ca::run(command),
         Command::Webhook(command) => tools::webhook(command),
         Command::Models(command) => tools::models(command),
         Command::Completions { shell } => completions(shell),
