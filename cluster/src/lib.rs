@@ -6,14 +6,23 @@ pub mod clock;
 pub mod ids;
 pub mod log;
 pub mod peers;
+pub mod membership;
+pub mod placement;
 pub mod raft;
 mod spawn;
 pub mod store;
+
+#[cfg(test)]
+#[expect(dead_code, reason = "the integration tests use the rest of it")]
+#[path = "../tests/membership/etcd.rs"]
+mod etcd_process;
 
 /// What each metric of this crate means, for people. The composition root calls it once.
 pub fn describe_metrics() {
     log::metrics::describe();
     peers::metrics::describe();
+    membership::metrics::describe();
+    placement::metrics::describe();
     raft::metrics::describe();
     store::metrics::describe();
 }

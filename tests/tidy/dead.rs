@@ -21,6 +21,12 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("routes", "the gateway as other nodes reach it; mounted once nodes have connections"),
     ("receive", "a message from another replica; the simulation is the only network so far"),
+    ("register", "membership that a single node has no use for; the way in once nodes form clusters"),
+    ("rebuild", "membership that a single node has no use for; `steward ctl cluster rebuild` is named in its refusals"),
+    ("announce_leaders", "membership that a single node has no use for; leaders of shards call it"),
+    ("report_members", "membership that a single node has no use for; leaders of shards call it"),
+    ("set_draining", "membership that a single node has no use for; a node on its way out calls it"),
+    ("wish_drain", "membership that a single node has no use for; operators call it"),
 ];
 
 /// Words before a name that define it.

@@ -1,0 +1,81 @@
+//! What stands in etcd, as JSON. Fields are only ever added, with a default, so nodes of two versions read each other.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::{NodeId, Term};
+
+/// What all nodes of a cluster agree on. Created once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterConfig {
+    pub(crate) cluster_id: Uuid,
+    pub(crate) shards: u16,
+    pub(crate) replicas: u8,
+    pub(crate) seal_fingerprint: String,
+    /// The data folder that founded the cluster; none after a rebuild.
+    pub(crate) founded_by: Option<Uuid>,
+    /// Ids below this are for folders from before a rebuild. 1 while there was none.
+    pub(crate) new_ids_from: u64,
+}
+
+/// The data folder an id belongs to, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) data: Uuid,
+}
+
+/// A running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// `host:port` where other nodes reach it.
+    pub address: String,
+    /// What fails together: a rack, a building. Replicas of a shard are spread over zones.
+    pub zone: String,
+    /// The version of its binary, for people.
+    pub version: String,
+    /// The newest format of entries its binary understands.
+    pub format: u32,
+    /// Processor cores.
+    pub cores: u32,
+    /// Its data folder.
+    pub data: Uuid,
+    /// Whether it is on its way out and should hold nothing.
+    pub draining: bool,
+}
+
+/// Where a shard should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The nodes that should hold it, ascending.
+    pub replicas: Vec<NodeId>,
+    /// Who should lead it; none while no replica is there to do so.
+    pub preferred_leader: Option<NodeId>,
+    /// Counts changes, from 1.
+    pub generation: u64,
+}
+
+/// Where a shard is, as its leader says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who receives entries without a vote.
+    pub learners: Vec<NodeId>,
+    /// Who says so.
+    pub leader: NodeId,
+    /// In which term.
+    pub term: Term,
+    /// Entries the slowest of them is behind.
+    pub lag: u64,
+}
+
+/// A record as it goes into etcd.
+pub(crate) fn encode(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records have string keys and no values that JSON lacks")
+}
+
+/// A record as it comes from etcd.
+pub(crate) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(value)
+}

@@ -1,0 +1,137 @@
+//! Etcd as processes: one member or several, on free ports, in temporary folders, stopped by pid on drop. No async
+//! code and no part of Steward, so that any test can use it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// How long etcd may take to serve.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// What a member says when it serves.
+const READY: &str = "ready to serve client requests";
+
+/// A running etcd.
+pub(crate) struct Etcd {
+    members: Vec<Member>,
+    _folder: tempfile::TempDir,
+}
+
+struct Member {
+    arguments: Vec<String>,
+    endpoint: String,
+    child: Option<Child>,
+}
+
+impl Etcd {
+    /// Starts so many members and waits until all of them serve.
+    pub(crate) fn start(members: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports: Vec<(u16, u16)> = free_ports(members * 2).chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let all: Vec<String> =
+            ports.iter().enumerate().map(|(at, (_, peer))| format!("m{at}={}", url(*peer))).collect();
+        let member = |(at, (client, peer)): (usize, &(u16, u16))| Member {
+            arguments: arguments(at, &folder.path().join(at.to_string()), &url(*client), &url(*peer), &all),
+            endpoint: format!("127.0.0.1:{client}"),
+            child: None,
+        };
+        let mut etcd = Self { members: ports.iter().enumerate().map(member).collect(), _folder: folder };
+        let started: Vec<Receiver<()>> = etcd.members.iter_mut().map(Member::spawn).collect();
+        for ready in started {
+            ready.recv_timeout(READY_MAX).expect("etcd serves in time");
+        }
+        etcd
+    }
+
+    /// `host:port` of all members.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.endpoint.clone()).collect()
+    }
+
+    /// SIGKILL to one member.
+    pub(crate) fn kill(&mut self, member: usize) {
+        self.members[member].kill();
+    }
+
+    /// Starts a killed member over its data, and waits until it serves.
+    pub(crate) fn restart(&mut self, member: usize) {
+        let ready = self.members[member].spawn();
+        ready.recv_timeout(READY_MAX).expect("etcd serves in time");
+    }
+
+    /// SIGSTOP to one member: it holds its connections and says nothing.
+    pub(crate) fn pause(&self, member: usize) {
+        self.members[member].signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT to one member.
+    pub(crate) fn go_on(&self, member: usize) {
+        self.members[member].signal(rustix::process::Signal::CONT);
+    }
+}
+
+impl Member {
+    /// Starts the process; the receiver hears when it serves.
+    fn spawn(&mut self) -> Receiver<()> {
+        let mut child = Command::new("etcd")
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("etcd is installed by `scripts/setup --tests`");
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let (ready, started): (SyncSender<()>, _) = sync_channel(1);
+        // Reads to the end, for etcd must not block on a full pipe.
+        std::thread::spawn(move || {
+            for _ in lines.map_while(Result::ok).filter(|line| line.contains(READY)) {
+                ready.try_send(()).ok();
+            }
+        });
+        self.child = Some(child);
+        started
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("it has a process id");
+        rustix::process::kill_process(pid, signal).expect("it is ours to signal");
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok(); // It may have ended.
+            child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn arguments(at: usize, data: &Path, client: &str, peer: &str, all: &[String]) -> Vec<String> {
+    let data: PathBuf = data.to_owned();
+    let pairs = [
+        ("--name", format!("m{at}")),
+        ("--data-dir", data.display().to_string()),
+        ("--listen-client-urls", client.to_owned()),
+        ("--advertise-client-urls", client.to_owned()),
+        ("--listen-peer-urls", peer.to_owned()),
+        ("--initial-advertise-peer-urls", peer.to_owned()),
+        ("--initial-cluster", all.join(",")),
+    ];
+    pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+}
+
+/// Ports that were free a moment ago; etcd can not be asked for port 0, since members name each other's.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
