@@ -7,9 +7,7 @@ use std::fmt;
 pub struct NodeId(pub u64);
 
 /// A fixed slice of the accounts; one Raft group.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ShardId(pub u16);
 
 /// A leader's time in office in one shard. At most one leader commits in a term.

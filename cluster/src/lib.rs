@@ -5,8 +5,8 @@
 pub mod clock;
 pub mod ids;
 pub mod log;
-pub mod peers;
 pub mod membership;
+pub mod peers;
 pub mod placement;
 pub mod raft;
 mod spawn;
