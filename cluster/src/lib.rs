@@ -2,6 +2,7 @@
 //!
 //! This crate moves bytes; it has never heard of accounts. The crate `steward-actors` gives the bytes their meaning.
 
+mod answer;
 pub mod clock;
 pub mod ids;
 pub mod log;

@@ -118,14 +118,7 @@ pub async fn fetch_snapshot(
         } else {
             failures += 1;
         }
-        let reason: &dyn std::error::Error = &cause;
-        tracing::warn!(
-            peer = from.0,
-            shard = shard.0,
-            at = fetch.written,
-            error = reason,
-            "a snapshot's transfer broke"
-        );
+        tell(from, shard, fetch.written, &cause);
         if failures == ATTEMPTS_MAX {
             return Err(FetchError::GaveUp(cause));
         }
@@ -134,6 +127,11 @@ pub async fn fetch_snapshot(
     }
     fetch.file.sync_all().await.map_err(fetch.fault("sync"))?;
     keep(part, path, shard, index).await
+}
+
+fn tell(from: NodeId, shard: ShardId, at: u64, cause: &AttemptError) {
+    let reason: &dyn std::error::Error = cause;
+    tracing::warn!(peer = from.0, shard = shard.0, at, error = reason, "a snapshot's transfer broke");
 }
 
 async fn open(part: &Path) -> Result<File, FetchError> {

@@ -13,6 +13,7 @@
 //! - Resets of cancelled calls are not counted against another node: nodes are trusted with each other's load, and a
 //!   connection that is closed for them takes the calls of other clients with it.
 
+mod ask;
 mod connection;
 mod dial;
 mod directory;
@@ -23,12 +24,15 @@ mod link;
 pub(crate) mod metrics;
 mod outbox;
 mod serve;
+mod sink;
 mod snapshot;
 mod tls;
+mod transport;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::ask::ask_members;
 pub use self::connection::Caller;
 pub use self::directory::{Lane, NotReachable, Peers, PeersConfig, PeersError, Security};
 pub use self::fetch::{AttemptError, FetchError, fetch_snapshot};
@@ -36,12 +40,21 @@ pub use self::identity::{
     CLUSTER_NAME_BYTES_MAX, IdentityError, check_cluster_name, cluster_name, cluster_of, node_name,
 };
 pub use self::tls::{TlsError, TlsFiles};
+pub use self::transport::PeerTransport;
 
-use crate::ids::NodeId;
+use std::pin::Pin;
+
+use crate::ids::{NodeId, ShardId};
 use crate::raft::PeerMessage;
 
-/// Takes what other nodes send.
+/// Who holds a shard: every node that has to do with it. Nothing from a node that does not lead it.
+pub type HeldBy = Pin<Box<dyn Future<Output = Option<Vec<NodeId>>> + Send>>;
+
+/// Takes what other nodes send, and answers what they ask. The Raft driver's handle is one.
 pub trait FrameSink: Send + Sync {
     /// One frame of a node; without messages it says that the node is alive. Must not block.
     fn frame(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>);
+
+    /// Who holds a shard, if this node made sure after the question that it leads it.
+    fn held_by(&self, shard: ShardId) -> HeldBy;
 }

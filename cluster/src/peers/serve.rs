@@ -21,7 +21,7 @@ use super::limits::{
 };
 use super::link::{self, LinkEnd, Party, Refusal};
 use super::{FrameSink, metrics, snapshot};
-use crate::ids::NodeId;
+use crate::ids::{NodeId, ShardId};
 use crate::spawn::spawn;
 
 /// Calls of one connection at the same time.
@@ -112,6 +112,18 @@ impl PeerService for Service {
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let chunks = snapshot::chunks(&self.snapshots, request.into_inner()).await?;
         Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn ask_members(
+        &self,
+        request: Request<pb::AskMembersRequest>,
+    ) -> Result<Response<pb::AskMembersResponse>, Status> {
+        let shard = request.into_inner().shard;
+        let shard = u16::try_from(shard).map_err(|_| Status::invalid_argument(format!("there is no shard {shard}")))?;
+        let members = self.sink.held_by(ShardId(shard)).await;
+        let leads = members.is_some();
+        let members = members.unwrap_or_default().into_iter().map(|node| node.0).collect();
+        Ok(Response::new(pb::AskMembersResponse { leads, members }))
     }
 }
 

@@ -15,9 +15,9 @@ use tonic::transport::Channel;
 use tower::ServiceExt as _;
 
 use super::relay::{Mode, Relay};
-use super::{Node, Setup, in_time, until};
-use crate::ids::NodeId;
-use crate::peers::{Caller, Lane, NotReachable};
+use super::{LED, Node, Setup, in_time, until};
+use crate::ids::{NodeId, ShardId};
+use crate::peers::{Caller, Lane, NotReachable, ask_members};
 
 /// More than the library's own limits of 20 and 1,024.
 const CANCELLED_CALLS: u64 = 6_000;
@@ -131,6 +131,17 @@ async fn thousands_of_cancelled_calls_leave_the_connection_to_others() {
     }
     assert_eq!(in_time("an answer", call(&forward, "/who")).await.unwrap(), StatusCode::OK);
     assert_eq!(relay.connections.load(Ordering::SeqCst), 1, "the connection was closed and dialed again");
+    caller.stop().await;
+    callee.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_says_who_holds_its_shard_and_others_say_that_they_do_not_lead() {
+    let (caller, callee, _relay) = pair().await;
+    let ask = |node, shard| ask_members(&caller.peers, NodeId(node), shard);
+    assert_eq!(in_time("an answer", ask(1, LED)).await.unwrap(), Some(vec![NodeId(1), NodeId(7)]));
+    assert_eq!(in_time("an answer", ask(1, ShardId(6))).await.unwrap(), None);
+    assert!(in_time("an answer", ask(9, LED)).await.is_err());
     caller.stop().await;
     callee.stop().await;
 }

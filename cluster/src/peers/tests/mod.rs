@@ -21,13 +21,15 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::{FrameSink, Peers, PeersConfig, Security};
+use super::{FrameSink, HeldBy, Peers, PeersConfig, Security};
 use crate::clock::SystemClock;
 use crate::ids::{NodeId, ShardId};
 use crate::raft::PeerMessage;
 use crate::spawn::spawn;
 
 pub(super) const CLUSTER: &str = "test";
+/// The shard that every node of these tests leads.
+pub(super) const LED: ShardId = ShardId(5);
 /// What a test waits for comes within this time, or the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -71,6 +73,11 @@ impl FrameSink for Frames {
     fn frame(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>) {
         let indexes = messages.iter().map(|message| message.message.index).collect();
         self.0.lock().push(Seen { from, boot, indexes, at: Instant::now() });
+    }
+
+    fn held_by(&self, shard: ShardId) -> HeldBy {
+        let members = (shard == LED).then(|| vec![NodeId(1), NodeId(7)]);
+        Box::pin(std::future::ready(members))
     }
 }
 
