@@ -1,6 +1,6 @@
 //! Tells etcd who leads each shard and where it is: batched, rate limited, the newest per shard. Hints only.
 //!
-//! [`Announcements`] takes in what [`super::Membership`] is told and never blocks; [`run`] writes it.
+//! [`Announcements`] takes in what [`super::Membership`] and the executor of placements tell it and never blocks; [`run`] writes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const BATCH_KEYS_MAX: usize = 100;
 
 /// What this node has to say. Bounded by the number of shards.
 #[derive(Default)]
-pub(super) struct Announcements {
+pub(crate) struct Announcements {
     said: Mutex<Said>,
     wake: Notify,
 }
@@ -37,7 +37,7 @@ struct Said {
 }
 
 impl Announcements {
-    pub(super) fn leaders(&self, changes: Vec<(ShardId, NodeId)>) {
+    pub(crate) fn leaders(&self, changes: Vec<(ShardId, NodeId)>) {
         let mut said = self.said.lock();
         for (shard, leader) in changes {
             said.leaders.insert(shard, leader);
@@ -47,7 +47,7 @@ impl Announcements {
         self.wake.notify_one();
     }
 
-    pub(super) fn members(&self, changes: Vec<(ShardId, Members)>) {
+    pub(crate) fn members(&self, changes: Vec<(ShardId, Members)>) {
         let mut said = self.said.lock();
         for (shard, members) in changes {
             said.unsent.insert(Key::Members(shard), encode(&members));

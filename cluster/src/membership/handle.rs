@@ -133,6 +133,11 @@ impl Membership {
         &self.keys
     }
 
+    /// For those who say something again and again, and outlive no handle.
+    pub(crate) fn announcements(&self) -> &Arc<Announcements> {
+        &self.announcements
+    }
+
     pub(crate) fn cluster_id(&self) -> Uuid {
         self.cluster_id
     }

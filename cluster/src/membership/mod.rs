@@ -57,6 +57,7 @@ mod join_tests;
 #[cfg(test)]
 mod picture_tests;
 
+pub(crate) use announce::Announcements;
 pub use error::{EtcdError, JoinError};
 pub(crate) use etcd::{Etcd, Guard, Write};
 pub use handle::Membership;
