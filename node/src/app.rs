@@ -8,10 +8,11 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rand::Rng as _;
 use serde_json::json;
 use steward_actors::blob::BlobStore;
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
@@ -22,14 +23,18 @@ use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
+use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security, TlsFiles};
 use steward_cluster::raft;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cluster::{self, Company, Internal, PeerReach, Place, Standing};
 use crate::config::Config;
-use crate::data_dir::{DataDir, DataDirError, Identity, NODE_ALONE, SHARDS_FOLDER};
+use crate::data_dir::{DataDir, SHARDS_FOLDER};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
+use crate::gateway::forward::{self, Forwarder};
 use crate::gateway::grpc::{self, Operations};
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
 use crate::gateway::{Gateway, Readiness, Serving};
@@ -43,8 +48,11 @@ const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// What is told once the node takes traffic.
 pub(crate) struct Ready {
+    pub(crate) node: NodeId,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
+    /// Where other nodes reach it; none when it is alone.
+    pub(crate) internal: Option<SocketAddr>,
     pub(crate) data_dir: PathBuf,
     /// None: authentication is off.
     pub(crate) operator_key_file: Option<PathBuf>,
@@ -54,6 +62,8 @@ impl Ready {
     /// For programs that start a node and want to know where it is.
     pub(crate) fn json(&self) -> String {
         json!({
+            "node": self.node.0,
+            "internal": self.internal.map(|address| address.to_string()),
             "http": self.http.to_string(),
             "grpc": self.grpc.to_string(),
             "data_dir": self.data_dir,
@@ -71,16 +81,27 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let started = clock.monotonic();
     let metrics = telemetry::start_metrics(clock.now())?;
 
-    // What the node keeps, and who may open it.
-    let data_dir = DataDir::open(&config.node.data_dir)?;
-    let identity = identity(&data_dir, config.node.id)?;
-    let sealer = Arc::new(Sealer::new(&data_dir.node_key(config.node_key_file())?));
+    // What the node keeps, who may open it, and which node of which cluster it is.
+    let data_dir = Arc::new(DataDir::open(&config.node.data_dir)?);
+    let node_key = data_dir.node_key(config.node_key_file())?;
+    let sealer = Arc::new(Sealer::new(&node_key));
     let key_file = config.auth.enabled.then(|| config.operator_key_file());
     let operator = key_file.as_deref().map(open_operator_key).transpose()?;
     let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
     let (http_listener, http) = bind("http.listen", config.http.listen).await?;
     let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen).await?;
-    let ready = Ready { http, grpc, data_dir: config.node.data_dir.clone(), operator_key_file: key_file };
+    let internal = Internal::bind(&config).await?;
+    let advertise = internal.as_ref().map(|internal| internal.advertise.clone());
+    let place = cluster::join(&config, &data_dir, &node_key, advertise, &clock).await?;
+    let node = place.identity.node;
+    let ready = Ready {
+        node,
+        http,
+        grpc,
+        internal: internal.as_ref().map(|internal| internal.address),
+        data_dir: config.node.data_dir.clone(),
+        operator_key_file: key_file,
+    };
 
     // ③ to ⑧: shards, and whoever acts on what happens in them.
     let known_keys = Arc::new(KnownKeys::new());
@@ -89,12 +110,18 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let deliveries = Arc::new(DeliveryBoard::new());
     let observers: Vec<Arc<dyn Observer>> =
         vec![known_keys.clone(), known_sources.clone(), tasks.clone(), deliveries.clone()];
-    let shards = start_shards(&config, identity.node, &data_dir, Arc::clone(&clock), observers).await?;
+    let peers = internal.as_ref().map(|_| connect(&config, node, &clock)).transpose()?;
+    let shards = start_shards(&config, &place, peers.clone(), &data_dir, Arc::clone(&clock), observers).await?;
+    let (seen, view) = cluster::unseen(place.shards);
+    let shard_count = place.shards;
+    let company = peers.zip(place.membership).map(|(peers, entry)| {
+        Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
+    });
 
     // ⑨: workers and deliveries.
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
-    let workers = workers_config(&config, identity.node);
+    let workers = workers_config(&config, node);
     let workers = Workers::start(workers, shards.clone(), Arc::clone(&tasks), Arc::clone(&clock), runners)?;
     let sender_config = SenderConfig {
         in_flight_max: config.deliveries.in_flight_max,
@@ -107,21 +134,38 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let router = Router::new(shards.clone());
     let auth = Authenticator::new(operator, known_keys, router.clone(), Arc::clone(&clock));
     let readiness = Readiness::default();
-    let gateway = Gateway { router, auth, sealer, blobs, clock: Arc::clone(&clock), readiness: readiness.clone() };
+    let gateway = Gateway {
+        router,
+        auth,
+        sealer,
+        blobs,
+        clock: Arc::clone(&clock),
+        readiness: readiness.clone(),
+        company: company.clone(),
+    };
     let gateway = Arc::new(gateway);
     let stop_serving = CancellationToken::new();
-    let operations = operations(&config, identity.node, tasks, started);
+    let operations = operations(&config, node, tasks, started);
     let services =
         grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
-    let http_state = HttpState {
+    let http_state = Arc::new(HttpState {
         gateway,
         sources: known_sources,
         metrics,
         hooks: HookMetrics::new(),
         body_bytes_max: config.http.body_bytes_max,
-    };
+    });
+    let forwarder = company.as_ref().map(|company| {
+        let whereabouts = Standing::new(node, shards.clone(), view);
+        let reach = Arc::new(PeerReach(company.peers().clone()));
+        Arc::new(Forwarder::new(node, shard_count, whereabouts, reach, Arc::clone(&clock)))
+    });
+    let inside = company.as_ref().zip(internal).zip(forwarder.clone()).map(|((company, internal), forwarder)| {
+        let routes = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
+        internal.serve(company.peers(), routes, &shards, snapshots_folder(&data_dir))
+    });
     let serving =
-        Serving::start(&config, Arc::new(http_state), services, None, (http_listener, grpc_listener), stop_serving);
+        Serving::start(&config, http_state, services, forwarder, (http_listener, grpc_listener), stop_serving);
     readiness.set(true);
     let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");
@@ -131,24 +175,22 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     tracing::info!(signal, "the node stops");
     readiness.set(false);
     let stop = async {
+        if let Some(company) = company {
+            company.leave().await;
+        }
         serving.stop().await;
         workers.stop().await;
         sender.stop().await;
-        shards.stop().await
+        let stopped = shards.stop().await;
+        if let Some(inside) = inside {
+            inside.stop().await;
+        }
+        stopped
     };
     let limit = Duration::from_secs(config.node.shutdown_s_max);
     tokio::time::timeout(limit, stop).await.context("the node did not stop in time")??;
     tracing::info!("the node has stopped");
     Ok(())
-}
-
-/// Whose the data folder is; a new one is that of a node that is alone.
-fn identity(data_dir: &DataDir, configured: u64) -> Result<Identity, DataDirError> {
-    let kept = data_dir.identity(configured)?;
-    let identity =
-        kept.unwrap_or_else(|| Identity::alone(if configured == 0 { NODE_ALONE } else { NodeId(configured) }));
-    data_dir.keep_identity(&identity)?;
-    Ok(identity)
 }
 
 async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -157,10 +199,28 @@ async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, Soc
     Ok((listener, address))
 }
 
-/// Opens log and state, and starts every shard over them.
+/// The connections to other nodes.
+fn connect(config: &Config, node: NodeId, clock: &Arc<dyn Clock>) -> anyhow::Result<Peers> {
+    let cluster = &config.cluster;
+    let security = if cluster.plaintext {
+        Security::Plaintext
+    } else {
+        Security::Tls(TlsFiles {
+            authority: cluster.ca_file.clone(),
+            certificate: cluster.cert_file.clone(),
+            key: cluster.key_file.clone(),
+        })
+    };
+    let boot = rand::rng().next_u64();
+    let config = PeersConfig { node, cluster: cluster.name.clone(), boot, security };
+    Ok(Peers::new(config, Arc::clone(clock))?)
+}
+
+/// Opens log and state, and starts the shards over them.
 async fn start_shards(
     config: &Config,
-    node: NodeId,
+    place: &Place,
+    peers: Option<Peers>,
     data_dir: &DataDir,
     clock: Arc<dyn Clock>,
     observers: Vec<Arc<dyn Observer>>,
@@ -182,12 +242,31 @@ async fn start_shards(
         age_max: Duration::from_secs(config.accounts.feed_age_days * SECONDS_PER_DAY),
     };
     let shards_config = ShardsConfig {
-        shards: storage.shards,
+        shards: place.shards,
         accounts_live_max: config.accounts.live_max,
         retention,
         ..ShardsConfig::default()
     };
-    Ok(Shards::start(shards_config, Seat::alone(node), opened, clock, observers, Arc::new(raft::abort_process)).await?)
+    let node = place.identity.node;
+    let driver = Arc::new(OnceLock::new());
+    let seat = match peers {
+        None => Seat::alone(node),
+        Some(peers) => {
+            let snapshots = snapshots_folder(data_dir);
+            let transport = PeerTransport::new(peers, &snapshots, Handle::current(), Arc::clone(&driver));
+            let founders = if place.identity.is_founder { vec![node] } else { vec![] };
+            Seat { node, founders, transport: Some(Box::new(transport)) }
+        }
+    };
+    let on_failure = Arc::new(raft::abort_process);
+    let shards = Shards::start(shards_config, seat, opened, clock, observers, on_failure).await?;
+    // Set once: there is one start.
+    driver.set(shards.driver()).ok();
+    Ok(shards)
+}
+
+fn snapshots_folder(data_dir: &DataDir) -> PathBuf {
+    data_dir.join(SHARDS_FOLDER).join("snapshots")
 }
 
 fn workers_config(config: &Config, node: NodeId) -> WorkersConfig {

@@ -24,6 +24,8 @@ pub(crate) const SHARDS_FOLDER: &str = "shards";
 const FORMAT: u32 = 1;
 /// A node that was always alone.
 pub(crate) const NODE_ALONE: NodeId = NodeId(1);
+/// No node yet.
+const NODE_NONE: NodeId = NodeId(0);
 
 /// Who a data folder belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) struct Identity {
     /// Names these bytes: a copy of the folder has it too, a new folder never.
     pub(crate) data_id: Uuid,
     pub(crate) node: NodeId,
+    /// Whether every shard began in this folder, as it does in that of a node that is alone.
+    pub(crate) is_founder: bool,
     /// None: the node is alone.
     pub(crate) cluster: Option<JoinedCluster>,
 }
@@ -47,7 +51,17 @@ pub(crate) struct JoinedCluster {
 impl Identity {
     /// A node that is alone, with data of its own.
     pub(crate) fn alone(node: NodeId) -> Self {
-        Self { data_id: Uuid::now_v7(), node, cluster: None }
+        Self { data_id: Uuid::now_v7(), node, is_founder: true, cluster: None }
+    }
+
+    /// A folder that has a name of its own and nothing else yet: it is about to join.
+    pub(crate) fn unjoined() -> Self {
+        Self { data_id: Uuid::now_v7(), node: NODE_NONE, is_founder: false, cluster: None }
+    }
+
+    /// Whether there is a node here, with data.
+    pub(crate) fn is_node(&self) -> bool {
+        self.node != NODE_NONE
     }
 }
 
@@ -57,6 +71,7 @@ struct Stored {
     format: u32,
     data_id: Uuid,
     node: u64,
+    is_founder: bool,
     cluster: Option<JoinedCluster>,
 }
 
@@ -87,8 +102,8 @@ pub(crate) enum DataDirError {
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    /// The lock lasts as long as this file is open.
-    _lock: File,
+    /// The lock lasts as long as this file is open; none for somebody who only looks.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -100,10 +115,15 @@ impl DataDir {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(file);
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+
+    /// The folder as it is, for a command that changes nothing in it while its node may run.
+    pub(crate) fn look_into(path: &Path) -> Self {
+        Self { path: path.to_owned(), _lock: None }
     }
 
     /// A folder or file within.
@@ -150,10 +170,16 @@ impl DataDir {
             }
             Err(source) => return Err(DataDirError::Io { path, source }),
         };
-        if configured != 0 && identity.node != NodeId(configured) {
+        if configured != 0 && identity.is_node() && identity.node != NodeId(configured) {
             return Err(DataDirError::OtherNode { configured, node: identity.node });
         }
         Ok(Some(identity))
+    }
+
+    /// Keeps a file that may be made again, whole or not at all.
+    pub(crate) fn keep(&self, name: &str, text: &str) -> Result<(), DataDirError> {
+        let path = self.join(name);
+        self.write_new(&path, text).map_err(|source| DataDirError::Io { path, source })
     }
 
     /// Keeps who the folder belongs to.
@@ -163,6 +189,7 @@ impl DataDir {
             format: FORMAT,
             data_id: identity.data_id,
             node: identity.node.0,
+            is_founder: identity.is_founder,
             cluster: identity.cluster.clone(),
         };
         let text = serde_json::to_string_pretty(&stored).expect("names and numbers are JSON");
@@ -186,8 +213,8 @@ fn read_identity(path: &Path, text: &str) -> Result<Identity, DataDirError> {
     if format > FORMAT {
         return Err(DataDirError::NewerFormat { path: path.to_owned(), format });
     }
-    let Stored { data_id, node, cluster, .. } = serde_json::from_str(text).map_err(unread)?;
-    Ok(Identity { data_id, node: NodeId(node), cluster })
+    let Stored { data_id, node, is_founder, cluster, .. } = serde_json::from_str(text).map_err(unread)?;
+    Ok(Identity { data_id, node: NodeId(node), is_founder, cluster })
 }
 
 #[cfg(test)]
@@ -234,7 +261,7 @@ mod tests {
         let old = held.identity(0).unwrap().unwrap();
         assert_eq!((old.node, &old.cluster), (NODE_ALONE, &None));
         let cluster = JoinedCluster { name: "c".to_owned(), id: Uuid::now_v7(), shards: 64, replicas: 3 };
-        let joined = Identity { node: NodeId(7), cluster: Some(cluster), ..old };
+        let joined = Identity { node: NodeId(7), is_founder: false, cluster: Some(cluster), ..old };
         held.keep_identity(&joined).unwrap();
         assert_eq!(held.identity(7).unwrap(), Some(joined));
         let refused = held.identity(2).unwrap_err().to_string();

@@ -5,6 +5,7 @@
 
 mod app;
 mod cli;
+mod cluster;
 mod config;
 mod data_dir;
 mod documents;

@@ -64,6 +64,7 @@ impl StateMachine for Machine {
             Role::Leader { term, ready: true } => self.node.lead(shard, term),
             Role::Leader { ready: false, .. } | Role::Follower { .. } => self.node.yield_shard(shard),
         }
+        self.node.role_changed();
     }
 }
 

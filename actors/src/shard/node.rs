@@ -44,6 +44,8 @@ pub(crate) struct Node {
     driver: std::sync::OnceLock<DriverHandle>,
     leads: Vec<RwLock<Option<Arc<Lead>>>>,
     led: watch::Sender<usize>,
+    /// Counts changes of this node's role in any shard.
+    roles: watch::Sender<u64>,
     awake: AtomicUsize,
     stopping: AtomicBool,
 }
@@ -75,6 +77,7 @@ impl Node {
             driver: std::sync::OnceLock::new(),
             leads,
             led: watch::channel(0).0,
+            roles: watch::channel(0).0,
             awake: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             config,
@@ -98,6 +101,16 @@ impl Node {
     /// How many shards are led here, as it changes.
     pub(crate) fn led(&self) -> watch::Receiver<usize> {
         self.led.subscribe()
+    }
+
+    /// Changes with this node's role in any shard.
+    pub(crate) fn roles(&self) -> watch::Receiver<u64> {
+        self.roles.subscribe()
+    }
+
+    /// This node's role in a shard has changed, and everything that goes with it is done.
+    pub(crate) fn role_changed(&self) {
+        self.roles.send_modify(|changes| *changes += 1);
     }
 
     pub(crate) fn lead_of(&self, shard: ShardId) -> Option<Arc<Lead>> {

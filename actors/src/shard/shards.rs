@@ -6,10 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use steward_cluster::clock::Clock;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
-use steward_cluster::raft::{self, Driver, DriverConfig, DriverHandle, OnFailure, Role, Transport};
+use steward_cluster::raft::{self, Driver, DriverConfig, DriverHandle, OnFailure, ProposeError, Role, Transport};
 use steward_cluster::store::StoreError;
 use steward_cluster::store::snapshot::SnapshotError;
 use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +29,8 @@ use crate::supervisor::spawn;
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long commands in hand may take when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long the others may take to say that this node still leads.
+const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How often a stopping node looks whether they are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -108,6 +111,10 @@ pub struct ShardRow {
     pub shard: ShardId,
     /// `leader`, `starting` or `follower`.
     pub role: &'static str,
+    /// Who leads it, when that is known and the leader takes commands.
+    pub leader: Option<NodeId>,
+    /// Whether its replicas stopped exchanging heartbeats because nothing happens.
+    pub is_asleep: bool,
     pub term: Term,
     pub last_index: LogIndex,
     pub applied_index: LogIndex,
@@ -122,6 +129,8 @@ pub struct Shards {
 }
 
 struct Running {
+    id: NodeId,
+    is_alone: bool,
     node: Arc<Node>,
     driver: Mutex<Option<Driver>>,
     _housekeeping: AbortOnDropHandle<()>,
@@ -160,6 +169,8 @@ impl Shards {
         let housekeeping = spawn("housekeeping", housekeeping::keep(Arc::downgrade(&inner)));
         let mut led = inner.led();
         let running = Running {
+            id: node,
+            is_alone,
             node: inner,
             driver: Mutex::new(Some(driver)),
             _housekeeping: AbortOnDropHandle::new(housekeeping),
@@ -189,6 +200,32 @@ impl Shards {
         self.running.node.driver().clone()
     }
 
+    /// Whether this node leads the shard and takes commands for it.
+    #[must_use]
+    pub fn is_led(&self, shard: ShardId) -> bool {
+        self.running.node.is_led(shard)
+    }
+
+    /// Changes whenever this node's role in any shard does.
+    #[must_use]
+    pub fn role_changes(&self) -> watch::Receiver<u64> {
+        self.running.node.roles()
+    }
+
+    /// Makes sure that this node still leads the shard, and that everything acknowledged by now can be read here. False:
+    /// it does not, or nobody can tell. On a node that is alone there is nobody to ask.
+    pub async fn confirm(&self, shard: ShardId) -> bool {
+        if self.running.is_alone {
+            return true;
+        }
+        let (told, confirmed) = oneshot::channel();
+        let done = move |outcome: Result<LogIndex, ProposeError>| {
+            told.send(outcome.is_ok()).ok(); // Whoever asked may have gone.
+        };
+        self.running.node.driver().read(shard, Box::new(done));
+        timeout(CONFIRM_MAX, confirmed).await.is_ok_and(|confirmed| confirmed == Ok(true))
+    }
+
     /// What is applied.
     #[must_use]
     pub fn reads(&self) -> Reads {
@@ -214,7 +251,7 @@ impl Shards {
         self.running.node.quarantine.reason(account)
     }
 
-    /// How each shard stands.
+    /// How each shard stands that is held here.
     #[must_use]
     pub fn status(&self) -> Vec<ShardRow> {
         (0..self.running.node.config.shards).filter_map(|shard| self.row(ShardId(shard))).collect()
@@ -258,9 +295,15 @@ impl Shards {
             (None, Role::Leader { .. }) => "starting",
             (None, Role::Follower { .. }) => "follower",
         };
+        let leader = match status.role {
+            Role::Leader { .. } => lead.as_ref().map(|_| self.running.id),
+            Role::Follower { leader } => leader,
+        };
         Some(ShardRow {
             shard,
             role,
+            leader,
+            is_asleep: status.is_asleep,
             term: status.term,
             last_index: status.last,
             applied_index: status.applied,

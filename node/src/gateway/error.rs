@@ -13,6 +13,8 @@ use steward_actors::shard::{ExecuteError, ReadError};
 use tonic::{Code as GrpcCode, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::cluster::WishError;
+
 /// Where problem types and error reasons belong to.
 const DOMAIN: &str = "steward";
 /// How long a client waits when the refusal itself does not know better.
@@ -248,6 +250,14 @@ impl From<ExecuteError> for Refused {
 }
 
 /// A store that cannot be read needs a human; the client learns only that.
+impl From<WishError> for Refused {
+    fn from(error: WishError) -> Self {
+        let cause: &dyn std::error::Error = &error;
+        tracing::warn!(error = cause, "a wish of the operator was not noted");
+        Self::new(Code::NotReady, "etcd cannot be asked just now, so the wish was not noted")
+    }
+}
+
 impl From<ReadError> for Refused {
     fn from(error: ReadError) -> Self {
         let cause: &dyn std::error::Error = &error;

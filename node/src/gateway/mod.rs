@@ -31,6 +31,7 @@ use steward_actors::blob::BlobStore;
 use steward_actors::seal::Sealer;
 use steward_cluster::clock::Clock;
 
+use crate::cluster::Company;
 use crate::router::Router;
 
 /// What every handler works with.
@@ -41,6 +42,8 @@ pub(crate) struct Gateway {
     pub(crate) blobs: BlobStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) readiness: Readiness,
+    /// The cluster; none on a node that is alone.
+    pub(crate) company: Option<Arc<Company>>,
 }
 
 /// Whether the node wants traffic.

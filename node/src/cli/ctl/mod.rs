@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod client;
+mod cluster;
 mod event;
 mod follow;
 mod job;
@@ -60,8 +61,16 @@ enum Command {
     Blob(job::BlobCommand),
     /// Asks the account's documents a question
     Ask { account: String, question: String },
-    /// The node
-    Node,
+    /// The node, or what should become of one
+    Node {
+        #[command(subcommand)]
+        command: Option<cluster::NodeCommand>,
+    },
+    /// The cluster: its nodes and where its shards are
+    Cluster {
+        #[command(subcommand)]
+        command: Option<cluster::ClusterCommand>,
+    },
     /// Its shards
     Shards,
     /// Its open tasks
@@ -75,6 +84,9 @@ enum Command {
 pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        if let Command::Cluster { command: Some(cluster::ClusterCommand::Rebuild(rebuild)) } = &args.command {
+            return cluster::rebuild(rebuild).await; // Nothing may run that could be asked.
+        }
         let mut client = Client::connect(&args.address, &args.key, args.json).await?;
         let outcome = match args.command {
             Command::Account(command) => account::account(&mut client, command).await,
@@ -85,7 +97,9 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
             Command::Event(command) => event::event(&mut client, command).await,
             Command::Source(command) => webhook::source(&mut client, command).await,
             Command::Endpoint(command) => webhook::endpoint(&mut client, command).await,
-            Command::Node => admin::node(&mut client).await,
+            Command::Node { command: None } => admin::node(&mut client).await,
+            Command::Node { command: Some(command) } => cluster::node(&mut client, command).await,
+            Command::Cluster { command } => cluster::cluster(&mut client, command).await,
             Command::Shards => admin::shards(&mut client).await,
             Command::Tasks { limit } => admin::tasks(&mut client, limit).await,
         };

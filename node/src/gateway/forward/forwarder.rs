@@ -40,7 +40,6 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    #[cfg_attr(not(test), expect(dead_code, reason = "made by the composition root of a node with peers"))]
     pub(crate) fn new(
         node: NodeId,
         shards: u16,
@@ -64,6 +63,9 @@ impl Forwarder {
             news.mark_unchanged();
             let place = self.place(call);
             let outcome = match place {
+                Leader::Here if !self.may_read(call).await => {
+                    Outcome::NotDone(refuse(call, Code::NotLed, "this node does not lead this account any more"))
+                }
                 Leader::Here => judge(call, here(call.for_here()).await),
                 Leader::At(node) => self.hop(call, node, self.left(over_at)).await,
                 Leader::Unknown => Outcome::NotDone(refuse(call, Code::NotLed, "nobody leads this account just now")),
@@ -95,8 +97,10 @@ impl Forwarder {
         F: Future<Output = Response<Body>>,
     {
         let mut answer = match self.place(call) {
-            Leader::Here => here(call.for_here()).await,
-            Leader::At(_) | Leader::Unknown => refuse(call, Code::NotLed, "this node does not lead this account"),
+            Leader::Here if self.may_read(call).await => here(call.for_here()).await,
+            Leader::Here | Leader::At(_) | Leader::Unknown => {
+                refuse(call, Code::NotLed, "this node does not lead this account")
+            }
         };
         if call.asked.protocol.refusal(&answer) == Some(Code::NotLed)
             && let Leader::At(leader) = self.whereabouts.leader(call.asked.shard)
@@ -113,6 +117,14 @@ impl Forwarder {
             Route::Here => Leader::Here,
             Route::Replica if self.whereabouts.is_replica_here(call.asked.shard) => Leader::Here,
             Route::Replica | Route::Leader(_) => self.whereabouts.leader(call.asked.shard),
+        }
+    }
+
+    /// A read is not fenced by the log as a change is: whoever answers it from its state must be sure that it leads.
+    async fn may_read(&self, call: &Call) -> bool {
+        match call.asked.route {
+            Route::Leader(Effect::Read) => self.whereabouts.confirm(call.asked.shard).await,
+            Route::Leader(Effect::Repeatable | Effect::Keyed | Effect::Once) | Route::Here | Route::Replica => true,
         }
     }
 

@@ -17,7 +17,6 @@ use crate::gateway::http::HttpState;
 use crate::gateway::{grpc, http};
 
 /// What the port between nodes serves beside consensus: what clients of this node get, for calls that were passed on.
-#[expect(dead_code, reason = "mounted by the composition root of a node with peers")]
 pub(crate) fn routes(forwarder: Arc<Forwarder>, api: Routes, state: Arc<HttpState>) -> axum::Router {
     let body_bytes_max = state.body_bytes_max;
     router(forwarder, api, move |request| http::answer(Arc::clone(&state), request), body_bytes_max)

@@ -33,7 +33,6 @@ mod tests;
 pub(crate) use call::{Asked, Call, Effect, RetryKey, Route};
 pub(crate) use forwarder::Forwarder;
 pub(crate) use headers::take_private;
-#[expect(unused_imports, reason = "mounted by the composition root of a node with peers")]
 pub(crate) use inside::routes;
 pub(crate) use protocol::Protocol;
 pub(crate) use reach::{Body, Reach, Unreachable};

@@ -11,7 +11,6 @@ pub(crate) use tonic::body::Body;
 
 /// Why there is no answer from a node.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(test), expect(dead_code, reason = "made by the connections of a node with peers"))]
 pub(crate) enum Unreachable {
     #[error("there is no connection")]
     NotSent(#[source] Box<dyn Error + Send + Sync>),

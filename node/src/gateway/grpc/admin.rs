@@ -13,8 +13,9 @@ use steward_proto::admin::v1::admin_service_server::AdminService;
 use steward_proto::admin::v1::{self as pb};
 use tonic::{Request, Response, Status};
 
-use super::wire;
-use crate::gateway::error::Refused;
+use super::{overview, wire};
+use crate::cluster::Company;
+use crate::gateway::error::{Code, Refused};
 use crate::gateway::{Gateway, page};
 
 /// What the operator is told about the node.
@@ -102,6 +103,37 @@ impl AdminService for Admin {
             waiting_for: row.waiting_for.to_owned(),
         });
         Ok(Response::new(pb::ListTasksResponse { tasks: tasks.collect(), more: count(more) }))
+    }
+
+    async fn get_cluster(
+        &self,
+        request: Request<pb::GetClusterRequest>,
+    ) -> Result<Response<pb::GetClusterResponse>, Status> {
+        let (caller, _, _) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        Ok(Response::new(overview::of(self.company()?)))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        let (company, node) = (self.company()?, NodeId(request.node_id));
+        if !company.view().known.contains(&node) {
+            return Err(Refused::absent("node", &request.node_id.to_string()).into());
+        }
+        company.wish_drain(node, !request.undo).await.map_err(Refused::from)?;
+        tracing::info!(node = node.0, undo = request.undo, "the operator wants a node empty");
+        Ok(Response::new(pb::DrainNodeResponse {}))
+    }
+}
+
+impl Admin {
+    fn company(&self) -> Result<&Company, Refused> {
+        let company = self.gateway.company.as_deref();
+        company.ok_or_else(|| Refused::new(Code::NotFound, "this node is alone: cluster.name is not set"))
     }
 }
 

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 28] = [
+const METHODS: [(&str, Route); 30] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     ("/steward.account.v1.AccountService/ListAccounts", Route::Here),
@@ -39,6 +39,8 @@ const METHODS: [(&str, Route); 28] = [
     // Quarantine is known to the leader, and to it only.
     ("/steward.admin.v1.AdminService/ResumeAccount", Route::Leader(Once)),
     ("/steward.admin.v1.AdminService/ListTasks", Route::Here),
+    ("/steward.admin.v1.AdminService/GetCluster", Route::Here),
+    ("/steward.admin.v1.AdminService/DrainNode", Route::Here),
 ];
 
 /// Where a method is answered. What is not ours, such as health and reflection, is answered by any node.
@@ -61,7 +63,8 @@ mod tests {
         let set = FileDescriptorSet::decode(steward_proto::DESCRIPTORS).unwrap();
         let services = set.file.iter().flat_map(|file| file.service.iter().map(move |service| (file, service)));
         services
-            .filter(|(file, _)| file.package().starts_with("steward."))
+            // What nodes say to each other is not for clients, and has a port of its own.
+            .filter(|(file, _)| file.package().starts_with("steward.") && file.package() != "steward.peer.v1")
             .flat_map(|(file, service)| {
                 service.method.iter().map(move |method| {
                     let wanted = method.input_type().rsplit('.').next().unwrap();

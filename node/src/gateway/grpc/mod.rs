@@ -12,6 +12,7 @@ mod event;
 mod forward;
 mod job;
 mod methods;
+mod overview;
 mod serve;
 mod subscribe;
 mod view;

@@ -21,18 +21,24 @@ pub(super) fn live() -> Reply {
     whole(StatusCode::OK, TEXT, "live\n")
 }
 
-/// The node wants traffic, and every shard has a leader that has applied what it had when it took over.
+/// The node wants traffic, and every shard held here has a leader that has applied what it had when it took over. Whether
+/// etcd is there is told and does not matter: without it traffic goes on.
 pub(super) fn ready(state: &HttpState) -> Result<Reply, Refused> {
     if !state.gateway.readiness.get() {
         return Err(Refused::new(Code::NotReady, "the node is starting or stopping"));
     }
     let shards = state.gateway.router.shards();
-    let waiting = shards.iter().filter(|shard| shard.role != "leader").count();
+    let waiting = shards.iter().filter(|shard| shard.leader.is_none()).count();
     if waiting > 0 {
         let message = format!("{waiting} of {} shards are not led yet", shards.len());
         return Err(Refused::new(Code::NotReady, message));
     }
-    Ok(whole(StatusCode::OK, TEXT, "ready\n"))
+    let Some(company) = &state.gateway.company else { return Ok(whole(StatusCode::OK, TEXT, "ready\n")) };
+    let text = match company.etcd_away() {
+        None => "ready\n".to_owned(),
+        Some(since) => format!("ready\netcd is away for {} s: shards do not move\n", since.as_secs()),
+    };
+    Ok(whole(StatusCode::OK, TEXT, text))
 }
 
 pub(super) fn metrics(state: &HttpState) -> Reply {

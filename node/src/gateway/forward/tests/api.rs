@@ -1,5 +1,7 @@
 //! Calls of the API: where they are answered, and what goes with them.
 
+use std::time::Duration;
+
 use ::http::HeaderMap;
 use bytes::Bytes;
 use hyper::body::Frame;
@@ -76,6 +78,21 @@ async fn what_is_led_here_or_about_the_node_stays_here() {
     let answer = AccountServiceClient::new(world.node(2).public.clone()).get_account(request).await.unwrap();
     assert_eq!(answer.metadata().get(BY).unwrap(), "2");
     assert!((1..=3).all(|id| world.node(id).wire.calls.lock().is_empty()));
+}
+
+/// A deposed leader that does not know it yet answers no read, neither to its own clients nor to another node.
+#[tokio::test]
+async fn a_leader_that_is_not_sure_answers_no_reads() {
+    let world = World::led_by(3).await;
+    world.node(3).beliefs.set_unsure();
+    for node in [1, 3] {
+        let mut request = Request::new(about_acme());
+        request.set_timeout(Duration::from_millis(300));
+        let mut client = AccountServiceClient::new(world.node(node).public.clone());
+        let refused = client.get_account(request).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "not_led"));
+    }
+    assert!(world.node(3).seen().is_empty());
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub(super) struct Beliefs {
     me: NodeId,
     leader: Mutex<Leader>,
     replica: Mutex<bool>,
+    /// Whether the others would confirm that it leads.
+    sure: Mutex<bool>,
     pub(super) corrections: Mutex<Vec<Option<NodeId>>>,
     changes: watch::Sender<u64>,
     /// How often it was asked who leads.
@@ -52,6 +54,11 @@ impl Beliefs {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
+    /// It believes that it leads, and nobody confirms it.
+    pub(super) fn set_unsure(&self) {
+        *self.sure.lock() = false;
+    }
+
     pub(super) fn set_replica(&self, replica: bool) {
         *self.replica.lock() = replica;
     }
@@ -61,6 +68,11 @@ impl Whereabouts for Beliefs {
     fn leader(&self, _shard: ShardId) -> Leader {
         self.asked.send_modify(|asked| *asked += 1);
         *self.leader.lock()
+    }
+
+    fn confirm(&self, _shard: ShardId) -> BoxFuture<'static, bool> {
+        let sure = *self.sure.lock();
+        Box::pin(async move { sure })
     }
 
     fn is_replica_here(&self, _shard: ShardId) -> bool {
@@ -196,7 +208,8 @@ impl Node {
     async fn start(me: NodeId, stop: &CancellationToken) -> Self {
         let (replica, corrections, leader) = (Mutex::new(false), Mutex::default(), Mutex::new(Leader::Unknown));
         let (changes, asked) = (watch::Sender::new(0), watch::Sender::new(0));
-        let beliefs = Arc::new(Beliefs { me, leader, replica, corrections, changes, asked });
+        let sure = Mutex::new(true);
+        let beliefs = Arc::new(Beliefs { me, leader, replica, sure, corrections, changes, asked });
         let stub = Arc::new(Stub {
             me,
             beliefs: Arc::clone(&beliefs),
