@@ -66,7 +66,13 @@ impl Forwarder {
                 Leader::Here if !self.may_read(call).await => {
                     Outcome::NotDone(refuse(call, Code::NotLed, "this node does not lead this account any more"))
                 }
-                Leader::Here => judge(call, here(call.for_here()).await),
+                Leader::Here => match (judge(call, here(call.for_here()).await), self.is_behind(call)) {
+                    // What was made a moment ago may not be here yet: its leader knows for sure.
+                    (Outcome::Answered(refusal), Some(leader)) if call.asked.protocol.is_unknown(&refusal) => {
+                        self.hop(call, leader, self.left(over_at)).await
+                    }
+                    (outcome, _) => outcome,
+                },
                 Leader::At(node) => self.hop(call, node, self.left(over_at)).await,
                 Leader::Unknown => Outcome::NotDone(refuse(call, Code::NotLed, "nobody leads this account just now")),
             };
@@ -128,6 +134,14 @@ impl Forwarder {
         }
     }
 
+    /// Who leads, when this node answers as a mere replica.
+    fn is_behind(&self, call: &Call) -> Option<NodeId> {
+        match (call.asked.route, self.whereabouts.leader(call.asked.shard)) {
+            (Route::Replica, Leader::At(leader)) => Some(leader),
+            (Route::Replica | Route::Here | Route::Leader(_), Leader::Here | Leader::Unknown | Leader::At(_)) => None,
+        }
+    }
+
     fn is_elsewhere(&self, call: &Call, than: Leader) -> bool {
         let place = self.place(call);
         place != than && place != Leader::Unknown
@@ -174,7 +188,11 @@ impl Forwarder {
     /// Comes back once a node other than `than` is known to lead.
     async fn led_elsewhere(&self, call: &Call, than: NodeId) {
         let mut news = self.whereabouts.changes();
-        while !self.is_elsewhere(call, Leader::At(than)) {
+        let is_elsewhere = || {
+            let leader = self.whereabouts.leader(call.asked.shard);
+            leader != Leader::At(than) && leader != Leader::Unknown
+        };
+        while !is_elsewhere() {
             if news.changed().await.is_err() {
                 pending::<()>().await; // Nothing will ever be known better.
             }

@@ -45,6 +45,17 @@ impl Protocol {
         }
     }
 
+    /// Whether an answer says that the account or the key is not known, as a replica does that is a moment behind.
+    pub(super) fn is_unknown(self, answer: &Response<Body>) -> bool {
+        match self {
+            Self::Grpc => {
+                let code = answer.headers().get(GRPC_STATUS).map(|code| GrpcCode::from_bytes(code.as_bytes()));
+                matches!(code, Some(GrpcCode::NotFound | GrpcCode::Unauthenticated | GrpcCode::PermissionDenied))
+            }
+            Self::Http => matches!(answer.status().as_u16(), 401 | 403 | 404),
+        }
+    }
+
     /// Writes the code of a refusal where the node that passed the call on finds it.
     pub(super) fn mark(self, answer: &mut Response<Body>) {
         if self == Self::Http

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use super::world::{BY, SOON, World, channel};
+use super::world::{BY, Fault, SOON, World, channel};
 
 pub(super) fn reason(status: &Status) -> String {
     status.get_details_error_info().unwrap_or_else(|| panic!("no reason: {status:?}")).reason
@@ -132,6 +132,13 @@ async fn a_stream_comes_from_any_replica_as_it_happens() {
     world.node(2).beliefs.set_replica(true);
     let answer = EventServiceClient::new(world.node(2).public.clone()).subscribe(subscribe()).await.unwrap();
     assert_eq!(answer.metadata().get(BY).unwrap(), "2");
+
+    // What a replica does not know, its leader may.
+    for code in [crate::gateway::error::Code::NotFound, crate::gateway::error::Code::Unauthenticated] {
+        world.node(2).fail(Fault::Refuse(code));
+        let answer = EventServiceClient::new(world.node(2).public.clone()).subscribe(subscribe()).await.unwrap();
+        assert_eq!(answer.metadata().get(BY).unwrap(), "3");
+    }
 
     let (frames, stream) = mpsc::channel(1);
     *world.node(3).stub.stream.lock() = Some(stream);
