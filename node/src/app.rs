@@ -73,6 +73,63 @@ impl Ready {
     }
 }
 
+/// What a node stands on: its folder and keys, its ports, and its place among others.
+struct Ground {
+    data_dir: Arc<DataDir>,
+    sealer: Arc<Sealer>,
+    operator: Option<blake3::Hash>,
+    blobs: BlobStore,
+    listeners: (TcpListener, TcpListener),
+    internal: Option<Internal>,
+    place: Place,
+    ready: Ready,
+}
+
+impl Ground {
+    async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let data_dir = Arc::new(DataDir::open(&config.node.data_dir)?);
+        let node_key = data_dir.node_key(config.node_key_file())?;
+        let key_file = config.auth.enabled.then(|| config.operator_key_file());
+        let operator = key_file.as_deref().map(open_operator_key).transpose()?;
+        let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
+        let (http_listener, http) = bind("http.listen", config.http.listen).await?;
+        let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen).await?;
+        let internal = Internal::bind(config).await?;
+        let advertise = internal.as_ref().map(|internal| internal.advertise.clone());
+        let place = cluster::join(config, &data_dir, &node_key, advertise, clock).await?;
+        let ready = Ready {
+            node: place.identity.node,
+            http,
+            grpc,
+            internal: internal.as_ref().map(|internal| internal.address),
+            data_dir: config.node.data_dir.clone(),
+            operator_key_file: key_file,
+        };
+        let (sealer, listeners) = (Arc::new(Sealer::new(&node_key)), (http_listener, grpc_listener));
+        Ok(Self { data_dir, sealer, operator, blobs, listeners, internal, place, ready })
+    }
+}
+
+/// Whoever acts on what happens in the shards, or remembers it.
+struct Attentive {
+    keys: Arc<KnownKeys>,
+    sources: Arc<KnownSources>,
+    tasks: Arc<TaskBoard>,
+    deliveries: Arc<DeliveryBoard>,
+}
+
+impl Attentive {
+    fn new(config: &Config) -> Self {
+        let (keys, sources) = (Arc::new(KnownKeys::new()), Arc::new(KnownSources::new()));
+        let (tasks, deliveries) = (Arc::new(TaskBoard::new(config.scratch_dir())), Arc::new(DeliveryBoard::new()));
+        Self { keys, sources, tasks, deliveries }
+    }
+
+    fn observers(&self) -> Vec<Arc<dyn Observer>> {
+        vec![self.keys.clone(), self.sources.clone(), self.tasks.clone(), self.deliveries.clone()]
+    }
+}
+
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
@@ -80,40 +137,16 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let started = clock.monotonic();
     let metrics = telemetry::start_metrics(clock.now())?;
+    let Ground { data_dir, sealer, operator, blobs, listeners, internal, place, ready } =
+        Ground::open(&config, &clock).await?;
+    let (node, shard_count) = (ready.node, place.shards);
 
-    // What the node keeps, who may open it, and which node of which cluster it is.
-    let data_dir = Arc::new(DataDir::open(&config.node.data_dir)?);
-    let node_key = data_dir.node_key(config.node_key_file())?;
-    let sealer = Arc::new(Sealer::new(&node_key));
-    let key_file = config.auth.enabled.then(|| config.operator_key_file());
-    let operator = key_file.as_deref().map(open_operator_key).transpose()?;
-    let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
-    let (http_listener, http) = bind("http.listen", config.http.listen).await?;
-    let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen).await?;
-    let internal = Internal::bind(&config).await?;
-    let advertise = internal.as_ref().map(|internal| internal.advertise.clone());
-    let place = cluster::join(&config, &data_dir, &node_key, advertise, &clock).await?;
-    let node = place.identity.node;
-    let ready = Ready {
-        node,
-        http,
-        grpc,
-        internal: internal.as_ref().map(|internal| internal.address),
-        data_dir: config.node.data_dir.clone(),
-        operator_key_file: key_file,
-    };
-
-    // ③ to ⑧: shards, and whoever acts on what happens in them.
-    let known_keys = Arc::new(KnownKeys::new());
-    let known_sources = Arc::new(KnownSources::new());
-    let tasks = Arc::new(TaskBoard::new(config.scratch_dir()));
-    let deliveries = Arc::new(DeliveryBoard::new());
-    let observers: Vec<Arc<dyn Observer>> =
-        vec![known_keys.clone(), known_sources.clone(), tasks.clone(), deliveries.clone()];
+    // ③ to ⑧: shards, whoever acts on what happens in them, and the other nodes.
+    let attentive = Attentive::new(&config);
     let peers = internal.as_ref().map(|_| connect(&config, node, &clock)).transpose()?;
+    let observers = attentive.observers();
     let shards = start_shards(&config, &place, peers.clone(), &data_dir, Arc::clone(&clock), observers).await?;
-    let (seen, view) = cluster::unseen(place.shards);
-    let shard_count = place.shards;
+    let (seen, view) = cluster::unseen(shard_count);
     let company = peers.zip(place.membership).map(|(peers, entry)| {
         Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
@@ -121,18 +154,14 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     // ⑨: workers and deliveries.
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
-    let workers = workers_config(&config, node);
-    let workers = Workers::start(workers, shards.clone(), Arc::clone(&tasks), Arc::clone(&clock), runners)?;
-    let sender_config = SenderConfig {
-        in_flight_max: config.deliveries.in_flight_max,
-        timeout: Duration::from_secs(config.deliveries.timeout_s),
-    };
-    let sender =
-        Sender::start(&sender_config, shards.clone(), deliveries, egress, Arc::clone(&sealer), Arc::clone(&clock));
+    let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
+    let workers = Workers::start(workers, shards.clone(), tasks, Arc::clone(&clock), runners)?;
+    let (deliveries, sealing) = (Arc::clone(&attentive.deliveries), Arc::clone(&sealer));
+    let sender = Sender::start(&sending(&config), shards.clone(), deliveries, egress, sealing, Arc::clone(&clock));
 
     // ① and ②: the gateway.
     let router = Router::new(shards.clone());
-    let auth = Authenticator::new(operator, known_keys, router.clone(), Arc::clone(&clock));
+    let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
     let readiness = Readiness::default();
     let gateway = Gateway {
         router,
@@ -145,16 +174,11 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     };
     let gateway = Arc::new(gateway);
     let stop_serving = CancellationToken::new();
-    let operations = operations(&config, node, tasks, started);
+    let operations = operations(&config, node, attentive.tasks, started);
     let services =
         grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
-    let http_state = Arc::new(HttpState {
-        gateway,
-        sources: known_sources,
-        metrics,
-        hooks: HookMetrics::new(),
-        body_bytes_max: config.http.body_bytes_max,
-    });
+    let (hooks, body_bytes_max) = (HookMetrics::new(), config.http.body_bytes_max);
+    let http_state = Arc::new(HttpState { gateway, sources: attentive.sources, metrics, hooks, body_bytes_max });
     let forwarder = company.as_ref().map(|company| {
         let whereabouts = Standing::new(node, shards.clone(), view);
         let reach = Arc::new(PeerReach(company.peers().clone()));
@@ -164,8 +188,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         let routes = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
         internal.serve(company.peers(), routes, &shards, snapshots_folder(&data_dir))
     });
-    let serving =
-        Serving::start(&config, http_state, services, forwarder, (http_listener, grpc_listener), stop_serving);
+    let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);
     readiness.set(true);
     let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");
@@ -174,23 +197,40 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let signal = signals.next().await;
     tracing::info!(signal, "the node stops");
     readiness.set(false);
-    let stop = async {
-        if let Some(company) = company {
-            company.leave().await;
-        }
-        serving.stop().await;
-        workers.stop().await;
-        sender.stop().await;
-        let stopped = shards.stop().await;
-        if let Some(inside) = inside {
-            inside.stop().await;
-        }
-        stopped
-    };
+    let stop = stop(company, serving, workers, sender, shards, inside);
     let limit = Duration::from_secs(config.node.shutdown_s_max);
     tokio::time::timeout(limit, stop).await.context("the node did not stop in time")??;
     tracing::info!("the node has stopped");
     Ok(())
+}
+
+/// Stops a node from the outside in; other nodes are talked to until the last entry is written.
+async fn stop(
+    company: Option<Arc<Company>>,
+    serving: Serving,
+    workers: Workers,
+    sender: Sender,
+    shards: Shards,
+    inside: Option<cluster::Serving>,
+) -> anyhow::Result<()> {
+    if let Some(company) = company {
+        company.leave().await;
+    }
+    serving.stop().await;
+    workers.stop().await;
+    sender.stop().await;
+    let stopped = shards.stop().await;
+    if let Some(inside) = inside {
+        inside.stop().await;
+    }
+    Ok(stopped?)
+}
+
+fn sending(config: &Config) -> SenderConfig {
+    SenderConfig {
+        in_flight_max: config.deliveries.in_flight_max,
+        timeout: Duration::from_secs(config.deliveries.timeout_s),
+    }
 }
 
 async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {

@@ -16,7 +16,7 @@ mod remembered;
 mod whereabouts;
 
 pub(crate) use company::{Company, WishError, unseen};
-pub(crate) use internal::Internal;
+pub(crate) use internal::{Internal, Serving};
 pub(crate) use join::{Place, join, rebuild};
 pub(crate) use reach::PeerReach;
 pub(crate) use whereabouts::Standing;

@@ -87,7 +87,7 @@ async fn a_leader_that_is_not_sure_answers_no_reads() {
     world.node(3).beliefs.set_unsure();
     for node in [1, 3] {
         let mut request = Request::new(about_acme());
-        request.set_timeout(Duration::from_millis(300));
+        request.set_timeout(Duration::from_secs(2));
         let mut client = AccountServiceClient::new(world.node(node).public.clone());
         let refused = client.get_account(request).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "not_led"));
