@@ -62,7 +62,8 @@ fn transfer(to: u64) -> Step {
 
 #[test]
 fn every_place_has_a_next_step() {
-    let table: &[(&str, &[u64], &[u64], &[u64], u64, Step)] = &[
+    type Row = (&'static str, &'static [u64], &'static [u64], &'static [u64], u64, Step);
+    let table: &[Row] = &[
         ("at home", &[1, 2, 3], &[], &[1, 2, 3], 1, Step::Stay),
         ("new replicas learn first", &[1], &[], &[1, 2, 3], 1, change(&[1], &[2, 3])),
         ("some learn already", &[1], &[2], &[1, 2, 3], 1, change(&[1], &[2, 3])),
