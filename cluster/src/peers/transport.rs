@@ -136,3 +136,53 @@ impl Fetches {
         (message, newer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::{Message, MessageType};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::peers::{PeersConfig, Security};
+
+    const SHARD: ShardId = ShardId(3);
+
+    /// A leader's word that its snapshot at `index` is to be installed.
+    fn named(index: u64, term: u64) -> PeerMessage {
+        let mut message = Message { from: 1, to: 2, term, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.mut_snapshot().mut_metadata().index = index;
+        PeerMessage { shard: SHARD, message }
+    }
+
+    fn fetches() -> Fetches {
+        let config =
+            PeersConfig { node: NodeId(2), cluster: "test".to_owned(), boot: 1, security: Security::Plaintext };
+        let peers = Peers::new(config, Arc::new(SystemClock::new())).unwrap();
+        let (driver, places) = (Arc::default(), Semaphore::new(FETCHES_MAX));
+        Fetches { peers, folder: PathBuf::new(), driver, places, shards: Mutex::default() }
+    }
+
+    #[test]
+    fn a_shard_is_fetched_once_at_a_time_and_the_last_message_counts() {
+        let fetches = fetches();
+        assert_eq!(fetches.note(named(10, 1)), Some((SHARD, LogIndex(10))));
+        assert_eq!(fetches.note(named(10, 2)), None, "it is under way");
+        let (message, next) = fetches.finish(SHARD);
+        assert_eq!((message.message.term, next), (2, None));
+        assert_eq!(fetches.note(named(10, 2)), Some((SHARD, LogIndex(10))), "it ended before");
+    }
+
+    #[test]
+    fn the_newest_of_those_that_came_meanwhile_is_fetched_next() {
+        let fetches = fetches();
+        fetches.note(named(10, 1));
+        assert_eq!(fetches.note(named(20, 1)), None);
+        assert_eq!(fetches.note(named(30, 2)), None);
+        let (message, next) = fetches.finish(SHARD);
+        assert_eq!((message.snapshot(), next), (Some(LogIndex(10)), Some(LogIndex(30))));
+        assert_eq!(fetches.note(named(30, 3)), None, "it is under way");
+        let (message, next) = fetches.finish(SHARD);
+        assert_eq!((message.snapshot(), message.message.term, next), (Some(LogIndex(30)), 3, None));
+    }
+}
