@@ -20,7 +20,6 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("crash", "a fake beside its trait: the power cut of a disk in memory"),
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("routes", "the gateway as other nodes reach it; mounted once nodes have connections"),
-    ("receive", "a message from another replica; the simulation is the only network so far"),
     ("register", "membership that a single node has no use for; the way in once nodes form clusters"),
     ("rebuild", "membership that a single node has no use for; `steward ctl cluster rebuild` is named in its refusals"),
     ("announce_leaders", "membership that a single node has no use for; leaders of shards call it"),
