@@ -19,13 +19,9 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("ManualClock", "a fake beside its trait: tests and simulation turn its hands"),
     ("crash", "a fake beside its trait: the power cut of a disk in memory"),
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
-    ("routes", "the gateway as other nodes reach it; mounted once nodes have connections"),
-    ("register", "membership that a single node has no use for; the way in once nodes form clusters"),
-    ("rebuild", "membership that a single node has no use for; `steward ctl cluster rebuild` is named in its refusals"),
-    ("announce_leaders", "membership that a single node has no use for; leaders of shards call it"),
-    ("report_members", "membership that a single node has no use for; leaders of shards call it"),
+    ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),
+    ("report_members", "the tests of membership stand in for the executor, which reports by itself"),
     ("set_draining", "membership that a single node has no use for; a node on its way out calls it"),
-    ("wish_drain", "membership that a single node has no use for; operators call it"),
 ];
 
 /// Words before a name that define it.

@@ -78,7 +78,9 @@ pub(super) fn next(led: &Led<'_>) -> Next {
 impl Led<'_> {
     /// Everybody votes who should; now the right one has to lead.
     fn prefer(&self, placement: &Placement) -> Next {
-        let preferred = placement.preferred_leader.filter(|node| *node != self.this && !self.view.is_draining(*node));
+        // One that has said goodbye still answers for a moment: it is not given back what it just gave up.
+        let stays = |node: &NodeId| self.view.nodes.contains_key(node) && !self.view.is_draining(*node);
+        let preferred = placement.preferred_leader.filter(|node| *node != self.this && stays(node));
         match preferred {
             Some(to) if self.is_settled && self.can_lead(to) => {
                 (Step::Transfer { to }, "the preferred replica to lead")

@@ -161,3 +161,13 @@ fn a_shard_waits_while_it_changes_and_while_it_is_new_here() {
     assert_eq!(next(&Led { placement: None, ..led }), (Step::Stay, "a placement"));
     assert_eq!(next(&Led { placement: Some(&placed(&[1, 2, 3], 1)), ..led }), (Step::Stay, NOTHING));
 }
+
+/// A node that gave its shards up and said goodbye still answers for a moment.
+#[test]
+fn a_preferred_leader_that_is_not_registered_gets_nothing() {
+    let (detail, placement) = (detail(&[1, 2, 3], &[]), placed(&[1, 2, 3], 2));
+    let mut view = view(&[]);
+    assert_eq!(step(&detail, &placement, &view), transfer(2));
+    view.nodes.remove(&NodeId(2));
+    assert_eq!(step(&detail, &placement, &view), Step::Stay);
+}
