@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::leaving::Leaving;
+use super::metrics;
 use super::reports::Reports;
 use super::standing::ShardStanding;
 use super::step::{self, Led, Step};
@@ -217,6 +218,7 @@ impl Executing {
             led(detail).is_some() && detail.members.voters.iter().any(|node| *node != self.node)
         };
         let shared_leads = details.iter().filter(is_shared).count();
+        metrics::standing(details.len(), details.iter().map(step::lag).max().unwrap_or(0));
         self.published.send_replace(Standing { shards: details.iter().map(standing).collect(), shared_leads });
     }
 }
@@ -235,10 +237,12 @@ async fn take(driver: &DriverHandle, shard: ShardId, step: Step) -> (ShardId, Re
         Step::Stay => Some(Ok(())),
         Step::Change { voters, learners } => {
             tracing::info!(%shard, ?voters, ?learners, "changing who holds a shard");
+            metrics::step("change");
             answer(|told| driver.change(shard, voters, learners, told)).await
         }
         Step::Transfer { to } => {
             tracing::info!(%shard, to = to.0, "moving the leadership of a shard");
+            metrics::step("transfer");
             answer(|told| driver.transfer(shard, to, told)).await
         }
     };
