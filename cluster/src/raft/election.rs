@@ -14,9 +14,9 @@ pub struct ElectionTicks {
 }
 
 impl Default for ElectionTicks {
-    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms, sleep after 2 s.
+    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms, sleep after 200 ms.
     fn default() -> Self {
-        Self { heartbeat: 2, silence_min: 8, silence_max: 12, rest_after: 40 }
+        Self { heartbeat: 2, silence_min: 8, silence_max: 12, rest_after: 4 }
     }
 }
 
