@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/steward-target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint mutants bench bench-peers
+.PHONY: demo test chaos lint mutants bench bench-peers
 
 demo:
 	scripts/setup
@@ -23,9 +23,15 @@ test:
 	scripts/models $(TARGET)/debug/steward
 	scripts/test
 
+# Clusters that are killed, cut apart, grown and shrunk. As root: networks are cut in namespaces.
+chaos:
+	scripts/setup --tests
+	cargo build --locked -p steward-node --bin steward
+	cargo test --locked -p steward-tests --features chaos --test cluster -- --test-threads 1 --nocapture
+
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features steward-tests/chaos -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 mutants:

@@ -22,20 +22,27 @@ pub(crate) struct Etcd {
 struct Member {
     arguments: Vec<String>,
     endpoint: String,
+    data: PathBuf,
     child: Option<Child>,
 }
 
 impl Etcd {
     /// Starts so many members and waits until all of them serve.
     pub(crate) fn start(members: usize) -> Self {
+        Self::start_on("127.0.0.1", members)
+    }
+
+    /// The same on another address of this machine.
+    pub(crate) fn start_on(host: &str, members: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports: Vec<(u16, u16)> = free_ports(members * 2).chunks(2).map(|pair| (pair[0], pair[1])).collect();
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let ports: Vec<(u16, u16)> = free_ports(host, members * 2).chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let url = |port: u16| format!("http://{host}:{port}");
         let all: Vec<String> =
             ports.iter().enumerate().map(|(at, (_, peer))| format!("m{at}={}", url(*peer))).collect();
         let member = |(at, (client, peer)): (usize, &(u16, u16))| Member {
             arguments: arguments(at, &folder.path().join(at.to_string()), &url(*client), &url(*peer), &all),
-            endpoint: format!("127.0.0.1:{client}"),
+            endpoint: format!("{host}:{client}"),
+            data: folder.path().join(at.to_string()),
             child: None,
         };
         let mut etcd = Self { members: ports.iter().enumerate().map(member).collect(), _folder: folder };
@@ -60,6 +67,13 @@ impl Etcd {
     pub(crate) fn restart(&mut self, member: usize) {
         let ready = self.members[member].spawn();
         ready.recv_timeout(READY_MAX).expect("etcd serves in time");
+    }
+
+    /// Removes what a killed member kept.
+    pub(crate) fn wipe(&mut self, member: usize) {
+        let member = &self.members[member];
+        assert!(member.child.is_none(), "it runs");
+        std::fs::remove_dir_all(&member.data).expect("its folder can be removed");
     }
 
     /// SIGSTOP to one member: it holds its connections and says nothing.
@@ -130,8 +144,7 @@ fn arguments(at: usize, data: &Path, client: &str, peer: &str, all: &[String]) -
 }
 
 /// Ports that were free a moment ago; etcd can not be asked for port 0, since members name each other's.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+fn free_ports(host: &str, count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind((host, 0)).expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }

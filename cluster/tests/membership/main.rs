@@ -1,6 +1,7 @@
 //! Membership and placement over a real etcd: joins, refusals, outages, wiped clusters, and who places shards.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+#[expect(dead_code, reason = "the harness of the nodes uses the rest of it")]
 mod etcd;
 mod joining;
 mod outages;

@@ -9,13 +9,20 @@
 
 mod api;
 mod bystander;
+mod cluster;
+#[path = "../../../cluster/tests/membership/etcd.rs"]
+mod etcd;
 mod feed;
 mod history;
 mod http;
 mod log_watch;
+mod meter;
+mod network;
 mod node;
 mod outside;
+mod picture;
 mod process;
+mod replicas;
 mod sign;
 mod tmpfs;
 mod tools;
@@ -24,14 +31,18 @@ mod workload;
 
 pub use api::{Api, Line};
 pub use bystander::{Bystander, receiver};
+pub use cluster::{Cluster, Shape};
 pub use feed::{Follow, data};
 pub use history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber, Violation};
 pub use http::{Headers, Http, Reply, headers};
+pub use meter::Measured;
+pub use network::Network;
 pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
+pub use picture::{Picture, ShardPlace};
 pub use process::{Launch, NodeProcess, steward_beside};
 pub use sign::{Delivery, Platform};
 pub use tmpfs::Tmpfs;
 pub use tools::{Media, children_of, looped, probe, workspace};
 pub use wait::{WAIT_MAX, eventually, now_ms, skipped, within};
-pub use workload::{Address, Nodes, Plan, Run};
+pub use workload::{Address, Load, Nodes, Plan, Run};

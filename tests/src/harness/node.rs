@@ -1,5 +1,6 @@
 //! A node under test: a process, its folder, its log, and the shortest ways to talk to it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use super::api::Api;
 use super::http::{Headers, Http, Reply};
-use super::log_watch;
+use super::log_watch::{self, Alarm};
 use super::process::{Launch, NodeProcess, steward_beside};
 use super::wait::{WAIT_MAX, eventually, within};
 
@@ -21,6 +22,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 pub struct NodeBuilder {
     launch: Launch,
     expected: Vec<String>,
+    alarm: Alarm,
     folder: TempDir,
 }
 
@@ -29,6 +31,7 @@ pub struct NodeBuilder {
 pub struct Node {
     launch: Launch,
     expected: Vec<String>,
+    alarm: Alarm,
     process: Option<NodeProcess>,
     http: String,
     grpc: String,
@@ -54,7 +57,28 @@ impl NodeBuilder {
     /// Lets jobs and deliveries reach this machine, where the test plays their servers.
     #[must_use]
     pub fn reaching_loopback(self) -> Self {
-        self.set("egress.allow=127.0.0.1/32").expecting("may reach an address beyond the public Internet")
+        self.reaching("127.0.0.1")
+    }
+
+    /// Lets jobs and deliveries reach an address where the test plays their servers.
+    #[must_use]
+    pub fn reaching(self, address: &str) -> Self {
+        self.set(&format!("egress.allow={address}/32")).expecting("may reach an address beyond the public Internet")
+    }
+
+    /// Warnings are nothing special for this node: its world is about to break.
+    #[must_use]
+    pub(super) fn among_faults(mut self) -> Self {
+        self.alarm = Alarm::Error;
+        self
+    }
+
+    /// Starts it by a command that gives it surroundings of its own, and lets it listen on one of their addresses.
+    #[must_use]
+    pub(super) fn within(mut self, command: Vec<String>, address: &str) -> Self {
+        let free = format!("{address}:0");
+        (self.launch.within, self.launch.http, self.launch.grpc) = (command, free.clone(), free);
+        self
     }
 
     /// Keeps the data in this folder instead of the node's own.
@@ -67,10 +91,11 @@ impl NodeBuilder {
     /// Starts it.
     #[must_use]
     pub fn start(self) -> Node {
-        let Self { launch, expected, folder } = self;
+        let Self { launch, expected, alarm, folder } = self;
         let mut node = Node {
             launch,
             expected,
+            alarm,
             process: None,
             http: String::new(),
             grpc: String::new(),
@@ -89,7 +114,7 @@ impl Node {
         let folder = tempfile::Builder::new().prefix("steward-e2e-").tempdir().expect("a temporary folder can be made");
         // Nothing a test runs is large: small segments and few threads leave room for the tests beside it.
         let launch = Launch::new(&steward_beside(), folder.path()).set("storage.segment_mib=4");
-        NodeBuilder { launch, expected: vec![], folder }
+        NodeBuilder { launch, expected: vec![], alarm: Alarm::Warn, folder }
     }
 
     /// A node as it comes.
@@ -141,6 +166,27 @@ impl Node {
         process.ask_to_stop().expect("a process can be signalled");
         let ended = async || process.ended().expect("a process can be watched");
         eventually(STOP_MAX, "the node to stop", ended).await
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("the node is running").pause().expect("a process can be signalled");
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.process.as_ref().expect("the node is running").go_on().expect("a process can be signalled");
+    }
+
+    /// Removes everything a stopped node kept.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "the node is running");
+        fs::remove_dir_all(self.launch.data_dir()).expect("the data folder can be removed");
+    }
+
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     #[must_use]
@@ -224,6 +270,14 @@ impl Node {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?} prints no JSON: {error}"))
     }
 
+    /// A command of `steward` that works on this node's folder, with the node's settings.
+    pub(super) fn beside(&self, command: &[&str]) -> Output {
+        let settings = self.launch.settings.iter().flat_map(|setting| ["--set", setting]);
+        let mut steward = Command::new(&self.launch.steward);
+        steward.args(command).arg("--data-dir").arg(self.launch.data_dir()).args(settings);
+        steward.output().expect("the command runs")
+    }
+
     /// Waits for a log line that fits.
     #[track_caller]
     pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
@@ -239,7 +293,7 @@ impl Drop for Node {
             show(&log_watch::tail(&log));
             return;
         }
-        let unexpected = log_watch::unexpected(&log, &self.expected);
+        let unexpected = log_watch::unexpected(&log, self.alarm, &self.expected);
         assert!(unexpected.is_empty(), "the node logged what nobody expected:\n{}", unexpected.join("\n"));
     }
 }

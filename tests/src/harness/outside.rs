@@ -1,7 +1,7 @@
 //! A small HTTP server: the platform that serves a recording, the receiver of our webhooks, the bait nobody may touch.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ struct Shared {
 /// The server. Stopped when dropped.
 pub struct Outside {
     shared: Arc<Shared>,
-    port: u16,
+    address: SocketAddr,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -45,8 +45,17 @@ impl Outside {
     /// When no port is free.
     #[must_use]
     pub fn start(answer: impl Fn(&Seen, usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("a listener has an address").port();
+        Self::start_on("127.0.0.1", answer)
+    }
+
+    /// The same on an address that nodes in a network of their own can reach.
+    ///
+    /// # Panics
+    /// When no port is free there.
+    #[must_use]
+    pub(super) fn start_on(host: &str, answer: impl Fn(&Seen, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((host, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             answer: Box::new(answer),
             seen: Mutex::new(vec![]),
@@ -57,7 +66,7 @@ impl Outside {
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self { shared, port, accepting: Some(accepting) }
+        Self { shared, address, accepting: Some(accepting) }
     }
 
     /// A server of one file.
@@ -69,7 +78,7 @@ impl Outside {
 
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.address)
     }
 
     /// The requests so far.
@@ -88,7 +97,7 @@ impl Outside {
 impl Drop for Outside {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(("127.0.0.1", self.port))); // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.address)); // Wakes the thread that accepts.
         if let Some(accepting) = self.accepting.take() {
             accepting.join().ok(); // Its panic has failed the test already.
         }

@@ -1,5 +1,6 @@
 //! A node as a process: started, killed, asked to stop. The demo and [`super::Node`] use it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Launch {
     pub grpc: String,
     /// `key=value`, as `--set` takes them.
     pub settings: Vec<String>,
+    /// A command that starts the node in surroundings of its own, such as a network; empty when it needs none.
+    pub within: Vec<String>,
 }
 
 /// A running node.
@@ -55,7 +58,8 @@ impl Launch {
     #[must_use]
     pub fn new(steward: &Path, folder: &Path) -> Self {
         let free = || "127.0.0.1:0".to_owned();
-        Self { steward: steward.to_owned(), folder: folder.to_owned(), http: free(), grpc: free(), settings: vec![] }
+        let (steward, folder) = (steward.to_owned(), folder.to_owned());
+        Self { steward, folder, http: free(), grpc: free(), settings: vec![], within: vec![] }
     }
 
     /// Adds a setting.
@@ -98,7 +102,9 @@ impl Launch {
 
     fn spawn(&self, ready_file: &Path) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(self.log()).context("cannot open the log")?;
-        Command::new(&self.steward)
+        let mut words = self.within.iter().map(OsString::from).chain([self.steward.clone().into_os_string()]);
+        Command::new(words.next().expect("the binary at least"))
+            .args(words)
             .arg("node")
             .arg("--data-dir")
             .arg(self.data_dir())
@@ -141,8 +147,22 @@ impl NodeProcess {
 
     /// SIGTERM: asks the node to stop in good order.
     pub fn ask_to_stop(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// SIGSTOP: the node holds everything it has, and does nothing.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the node has no process id")?;
-        kill_process(pid, Signal::TERM).context("cannot signal the node")
+        kill_process(pid, signal).context("cannot signal the node")
     }
 
     /// How the node ended; none while it runs.

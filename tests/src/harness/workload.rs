@@ -17,13 +17,15 @@ use steward_proto::event::v1::subscribe_request::From as Start;
 use steward_proto::event::v1::subscribe_response::Item;
 use steward_proto::event::v1::{Event, SubscribeRequest, SubscribeResponse};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tonic::Streaming;
 
 use super::api::Api;
 use super::feed::data;
 use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
 use super::http::Http;
+use super::meter::{Measured, Meter};
+use super::node::Node;
 use super::outside::Outside;
 use super::sign::{Delivery, Platform};
 use super::wait::{WAIT_MAX, eventually, found_within, now_ms};
@@ -43,9 +45,17 @@ const IDS_PER_CLIENT: u64 = 1_000_000;
 /// How a node is reached.
 #[derive(Clone, Debug)]
 pub struct Address {
-    pub http: String,
-    pub grpc: String,
-    pub key: String,
+    http: String,
+    grpc: String,
+    key: String,
+}
+
+impl Address {
+    /// Where a node is now.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        Self { http: node.http().to_owned(), grpc: node.grpc_url(), key: node.key().to_owned() }
+    }
 }
 
 /// Where the nodes are now; those that are down are left out or refuse.
@@ -70,16 +80,27 @@ impl Nodes {
     }
 }
 
+/// How much each client sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    /// So many commands, each as soon as the one before is answered.
+    Commands(u64),
+    /// One command in so long, until the run is finished; later when an answer is late.
+    Every(Duration),
+}
+
 /// Who does how much.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub accounts: usize,
     pub clients: u64,
-    pub commands_per_client: u64,
+    pub load: Load,
     /// Of accounts drawn at random.
     pub subscribers: u64,
     pub readers: u64,
+    /// The address of this machine at which nodes reach the receiver.
+    pub receiver: &'static str,
 }
 
 /// A run under way.
@@ -97,7 +118,9 @@ struct Shared {
     /// The path of each account's source.
     paths: BTreeMap<String, String>,
     moments: AtomicU64,
-    acknowledged: AtomicU64,
+    meter: Meter,
+    /// Set when clients with a steady load have sent enough.
+    is_enough: AtomicBool,
     /// Set when the clients are done: readers end.
     is_over: AtomicBool,
     /// How far each account is in the end: subscribers read so far.
@@ -109,7 +132,7 @@ impl Run {
     pub async fn start(plan: Plan, nodes: Nodes) -> Self {
         let first = nodes.0.borrow().first().expect("a node is up").clone();
         let api = Api::connect(&first.grpc, &first.key).await;
-        let receiver = Outside::start(|_, _| (204, vec![], vec![]));
+        let receiver = Outside::start_on(plan.receiver, |_, _| (204, vec![], vec![]));
         let mut paths = BTreeMap::new();
         for number in 0..plan.accounts {
             let account = format!("account-{number}");
@@ -124,7 +147,8 @@ impl Run {
             nodes,
             paths,
             moments: AtomicU64::new(0),
-            acknowledged: AtomicU64::new(0),
+            meter: Meter::start(),
+            is_enough: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             ends: watch::channel(None).0,
         });
@@ -139,12 +163,32 @@ impl Run {
     /// Commands acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
-        self.shared.acknowledged.load(Ordering::Acquire)
+        self.measured().acknowledged
+    }
+
+    /// How it went so far.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        self.shared.meter.read()
+    }
+
+    /// Waits until so many more commands are acknowledged.
+    pub async fn goes_on(&self, commands: u64) {
+        let enough = self.acknowledged() + commands;
+        let acknowledged = async || (self.acknowledged() >= enough).then_some(());
+        eventually(WAIT_MAX, "commands to be acknowledged", acknowledged).await;
+    }
+
+    /// Goes on for so long, whatever happens.
+    pub async fn goes_on_for(&self, time: Duration) {
+        let until = self.shared.meter.now() + time;
+        eventually(time + WAIT_MAX, "time to pass", async || (self.shared.meter.now() >= until).then_some(())).await;
     }
 
     /// Waits until the clients are done, then until receiver and subscribers have what they left; reads the feeds.
     pub async fn finish(self) -> History {
         let Self { shared, clients, readers, subscribers, receiver } = self;
+        shared.is_enough.store(true, Ordering::Release);
         let commands: Vec<Command> = all(clients).await.into_iter().flatten().collect();
         let accepted = |command: &&Command| matches!(command.outcome, Outcome::Accepted { .. });
         let accepted: BTreeSet<&str> = commands.iter().filter(accepted).map(|command| command.id.as_str()).collect();
@@ -183,7 +227,18 @@ impl Shared {
     async fn client(self: Arc<Self>, client: u64) -> Vec<Command> {
         let mut random = StdRng::seed_from_u64(self.plan.seed ^ client);
         let mut commands = vec![];
-        for number in 0..self.plan.commands_per_client {
+        let (count, pause) = match self.plan.load {
+            Load::Commands(count) => (count, None),
+            Load::Every(pause) => (IDS_PER_CLIENT, Some(pause)),
+        };
+        let mut beat = pause.map(interval);
+        for number in 0..count {
+            if let Some(beat) = &mut beat {
+                beat.tick().await;
+                if self.is_enough.load(Ordering::Acquire) {
+                    break;
+                }
+            }
             let account = self.any_account(&mut random).to_owned();
             let delivery = Platform::GitHub.sample(client * IDS_PER_CLIENT + number);
             let sent = self.moment();
@@ -196,10 +251,11 @@ impl Shared {
 
     /// Sends until somebody answers for it or the time is over.
     async fn insist(&self, account: &str, delivery: &Delivery, secret: &str, random: &mut StdRng) -> Outcome {
+        let since = self.meter.now();
         let answered = found_within(COMMAND_MAX, async || self.attempt(account, delivery, secret, random).await).await;
         let outcome = answered.unwrap_or(Outcome::Unknown);
         if let Outcome::Accepted { .. } = outcome {
-            self.acknowledged.fetch_add(1, Ordering::AcqRel);
+            self.meter.acknowledged(since);
         }
         outcome
     }
@@ -207,14 +263,22 @@ impl Shared {
     /// One attempt; nothing when it is to be made again.
     async fn attempt(&self, account: &str, delivery: &Delivery, secret: &str, random: &mut StdRng) -> Option<Outcome> {
         let node = self.nodes.any(random)?;
-        let mut http = Http::connect(&node.http).await.ok()?;
         let headers = delivery.signed_with(secret, now_ms(), "");
-        let sending = http.send("POST", &self.paths[account], &headers, &delivery.body);
-        let reply = timeout(ATTEMPT_MAX, sending).await.ok()?.ok()?;
+        let sending = async {
+            let mut http = Http::connect(&node.http).await?;
+            http.send("POST", &self.paths[account], &headers, &delivery.body).await
+        };
+        let Ok(Ok(reply)) = timeout(ATTEMPT_MAX, sending).await else {
+            self.meter.unanswered();
+            return None;
+        };
         match reply.status {
             200 => Some(Outcome::Accepted { seq: reply.json()["seq"].as_u64().expect("an answer has a number") }),
             401 => Some(Outcome::Refused),
-            _ => None,
+            _ => {
+                self.meter.refused(reply.json()["code"].as_str().unwrap_or("without a code"));
+                None
+            }
         }
     }
 
@@ -282,18 +346,19 @@ async fn all<T: Send + 'static>(working: Vec<JoinHandle<T>>) -> Vec<T> {
 }
 
 async fn last_seq(node: &Address, account: &str) -> Option<u64> {
-    let api = Api::try_connect(&node.grpc, &node.key).await.ok()?;
     let request = GetAccountRequest { account_id: account.to_owned() };
-    let answer = timeout(ATTEMPT_MAX, api.accounts().get_account(request)).await.ok()?.ok()?;
+    let asking =
+        async { Api::try_connect(&node.grpc, &node.key).await.ok()?.accounts().get_account(request).await.ok() };
+    let answer = timeout(ATTEMPT_MAX, asking).await.ok()??;
     Some(answer.into_inner().account?.last_seq)
 }
 
 /// Subscribes after an event; nothing when the node refuses or is down.
 async fn subscribe(node: &Address, account: &str, seq: u64) -> Option<Streaming<SubscribeResponse>> {
-    let api = Api::try_connect(&node.grpc, &node.key).await.ok()?;
     let from = Some(Start::AfterSeq(seq));
     let request = SubscribeRequest { account_id: account.to_owned(), from, types: vec![], until_now: false };
-    Some(api.events().subscribe(request).await.ok()?.into_inner())
+    let opening = async { Api::try_connect(&node.grpc, &node.key).await.ok()?.events().subscribe(request).await.ok() };
+    Some(timeout(ATTEMPT_MAX, opening).await.ok()??.into_inner())
 }
 
 /// Reads until the end that is known or until the stream breaks.

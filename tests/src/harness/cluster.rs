@@ -1,0 +1,331 @@
+//! Several nodes and a real etcd: started, killed, paused, cut off, grown and shrunk; and the checks that close a scenario.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::etcd::Etcd;
+use super::network::Network;
+use super::node::Node;
+use super::picture::Picture;
+use super::process::steward_beside;
+use super::replicas;
+use super::wait::{eventually, found_within};
+use super::workload::{Address, Nodes};
+
+/// The cluster's name in etcd and certificates.
+const NAME: &str = "chaos";
+/// How long shards may take to be where they should be: copies are made and a lease may have to run out.
+const PLACED_MAX: Duration = Duration::from_secs(90);
+/// Bytes of the sealing key and of the operator's, as hex digits.
+const KEY_DIGITS: usize = 64;
+
+/// What is to be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub nodes: u64,
+    pub shards: u16,
+    pub replicas: u8,
+    /// Members of etcd.
+    pub etcd: usize,
+    /// Whether nodes prove to each other who they are; else they talk in plain text.
+    pub tls: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false }
+    }
+}
+
+/// How a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Up,
+    Paused,
+    Down,
+}
+
+/// A cluster under test. Nodes are known by their ids.
+pub struct Cluster {
+    shape: Shape,
+    nodes: BTreeMap<u64, (Node, Standing)>,
+    etcd: Etcd,
+    network: Option<Network>,
+    drained: BTreeSet<u64>,
+    /// Where clients find the nodes that are up.
+    known: Nodes,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts it and waits until every shard is where it should be.
+    pub async fn start(shape: Shape) -> Self {
+        Self::start_in(shape, None).await
+    }
+
+    /// The same, every node in a network of its own.
+    pub async fn start_in(shape: Shape, network: Option<Network>) -> Self {
+        let folder = tempfile::Builder::new().prefix("steward-cluster-").tempdir().expect("a folder can be made");
+        for file in ["seal.key", "operator.key"] {
+            let key: String =
+                (0..KEY_DIGITS).map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)])).collect();
+            fs::write(folder.path().join(file), key).expect("the folder can be written");
+        }
+        let etcd = match &network {
+            Some(_) => Etcd::start_on(Network::outside(), shape.etcd),
+            None => Etcd::start(shape.etcd),
+        };
+        let (nodes, drained, known) = (BTreeMap::new(), BTreeSet::new(), Nodes::new(vec![]));
+        let mut cluster = Self { shape, nodes, etcd, network, drained, known, folder };
+        if shape.tls {
+            cluster.ca(&["create", "--cluster", NAME]);
+        }
+        for _ in 0..shape.nodes {
+            cluster.add();
+        }
+        cluster.placed().await;
+        cluster
+    }
+
+    /// Starts one more node, with the next id; returns the id. Shards move to it by themselves.
+    pub fn add(&mut self) -> u64 {
+        let id = self.nodes.keys().next_back().map_or(1, |last| last + 1);
+        let etcd: Vec<String> = self.etcd.endpoints().iter().map(|endpoint| format!("\"http://{endpoint}\"")).collect();
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let mut node = Node::builder()
+            .among_faults()
+            .set(&format!("node.id={id}"))
+            .set(&format!("node.key_file={}", file("seal.key")))
+            .set(&format!("auth.operator_key_file={}", file("operator.key")))
+            .set(&format!("storage.shards={}", self.shape.shards))
+            .set(&format!("cluster.name={NAME}"))
+            .set(&format!("cluster.etcd=[{}]", etcd.join(", ")))
+            .set(&format!("cluster.replicas={}", self.shape.replicas));
+        if self.shape.tls {
+            self.ca(&["issue", "--node", &id.to_string()]);
+            for (key, name) in
+                [("ca", "ca.crt"), ("cert", &format!("node-{id}.crt")), ("key", &format!("node-{id}.key"))]
+            {
+                node = node.set(&format!("cluster.{key}_file={}", file(&format!("ca/{name}"))));
+            }
+        } else {
+            node = node.set("cluster.plaintext=true");
+        }
+        node = match &self.network {
+            Some(network) => {
+                let (command, address) = network.host(id);
+                let listen = format!("cluster.listen={address}:0");
+                node.within(command, &address).set(&listen).reaching(Network::outside())
+            }
+            None => node.set("cluster.listen=127.0.0.1:0").reaching_loopback(),
+        };
+        self.nodes.insert(id, (node.start(), Standing::Up));
+        self.tell();
+        id
+    }
+
+    fn ca(&self, args: &[&str]) {
+        let output = Command::new(steward_beside())
+            .arg("ca")
+            .args(args)
+            .arg("--dir")
+            .arg(self.folder.path().join("ca"))
+            .output()
+            .expect("the command runs");
+        assert!(output.status.success(), "ca {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Where clients find the nodes; kept up to date.
+    #[must_use]
+    pub fn known(&self) -> Nodes {
+        self.known.clone()
+    }
+
+    fn tell(&self) {
+        let up = self.nodes.values().filter(|(_, standing)| *standing != Standing::Down);
+        self.known.are(up.map(|(node, _)| Address::of(node)).collect());
+    }
+
+    /// Every node there is, running or not, but this one.
+    #[must_use]
+    pub fn all_but(&self, id: u64) -> Vec<u64> {
+        self.nodes.keys().copied().filter(|other| *other != id).collect()
+    }
+
+    #[must_use]
+    pub fn node(&self, id: u64) -> &Node {
+        &self.nodes[&id].0
+    }
+
+    pub fn node_mut(&mut self, id: u64) -> &mut Node {
+        &mut self.entry(id).0
+    }
+
+    fn entry(&mut self, id: u64) -> &mut (Node, Standing) {
+        self.nodes.get_mut(&id).expect("the node is one of the cluster")
+    }
+
+    /// A node that answers.
+    fn up(&self) -> Option<&Node> {
+        self.nodes.values().find(|(_, standing)| *standing == Standing::Up).map(|(node, _)| node)
+    }
+
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("the cluster was started in a network")
+    }
+
+    pub fn kill(&mut self, id: u64) {
+        let (node, standing) = self.entry(id);
+        node.kill();
+        *standing = Standing::Down;
+        self.tell();
+    }
+
+    /// Starts a node that was stopped over its data.
+    pub fn restart(&mut self, id: u64) {
+        let (node, standing) = self.entry(id);
+        node.restart();
+        *standing = Standing::Up;
+        self.tell();
+    }
+
+    /// SIGSTOP. Clients do not know.
+    pub fn pause(&mut self, id: u64) {
+        let (node, standing) = self.entry(id);
+        node.pause();
+        *standing = Standing::Paused;
+    }
+
+    pub fn go_on(&mut self, id: u64) {
+        let (node, standing) = self.entry(id);
+        node.go_on();
+        *standing = Standing::Up;
+    }
+
+    /// SIGTERM; waits for a good end.
+    pub async fn terminate(&mut self, id: u64) {
+        let (node, standing) = self.entry(id);
+        *standing = Standing::Down;
+        let ended = node.terminate().await;
+        assert!(ended.success(), "node {id} ended with {ended}");
+        self.tell();
+    }
+
+    /// Lets go of a node that is stopped, with its data.
+    pub fn forget(&mut self, id: u64) {
+        let (node, _) = self.nodes.remove(&id).expect("the node is one of the cluster");
+        assert!(!node.is_running(), "node {id} is running");
+        self.drained.remove(&id);
+    }
+
+    /// The cluster as one of its nodes sees it; nothing while none can say.
+    #[must_use]
+    pub fn picture(&self) -> Option<Picture> {
+        let output = self.up()?.ctl(&["cluster", "--json"]);
+        Picture::read(&output.stdout).filter(|_| output.status.success())
+    }
+
+    /// The node that leads most shards.
+    pub async fn leader(&self) -> u64 {
+        let busiest = async || self.picture()?.busiest();
+        eventually(PLACED_MAX, "a shard to have a leader", busiest).await
+    }
+
+    /// Waits until every shard is led, and held by the nodes that should hold it. Nodes that are down count, drained ones
+    /// do not.
+    pub async fn placed(&self) {
+        let takers = self.nodes.len() - self.drained.len();
+        let replicas = takers.min(usize::from(self.shape.replicas));
+        let replicas = if replicas.is_multiple_of(2) { replicas - 1 } else { replicas };
+        let placed = async || self.picture()?.is_placed(usize::from(self.shape.shards), replicas).then_some(());
+        if found_within(PLACED_MAX, placed).await.is_none() {
+            panic!("waited {PLACED_MAX:?} in vain for {replicas} replicas of every shard: {:#?}", self.picture());
+        }
+    }
+
+    /// Asks for a node to be emptied, and waits until it is.
+    pub async fn drain(&mut self, id: u64) {
+        self.drained.insert(id);
+        let told = self.up().expect("a node is up").ctl(&["node", "drain", &id.to_string()]);
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let empty = async || self.picture()?.is_empty(id).then_some(());
+        if found_within(PLACED_MAX, empty).await.is_none() {
+            panic!("waited {PLACED_MAX:?} in vain for node {id} to be empty: {:#?}", self.picture());
+        }
+    }
+
+    /// SIGKILL to one member of etcd, and its restart.
+    pub fn restart_etcd(&mut self, member: usize) {
+        self.etcd.kill(member);
+        self.etcd.restart(member);
+    }
+
+    /// Etcd forgets everything.
+    pub fn wipe_etcd(&mut self) {
+        (0..self.shape.etcd).for_each(|member| self.etcd.kill(member));
+        for member in 0..self.shape.etcd {
+            self.etcd.wipe(member);
+            self.etcd.restart(member);
+        }
+    }
+
+    /// Writes what a node remembers of the cluster back into etcd.
+    pub fn rebuild(&self, id: u64) {
+        let output = self.node(id).beside(&["ctl", "cluster", "rebuild"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// SIGSTOP to every member of etcd.
+    pub fn pause_etcd(&self) {
+        (0..self.shape.etcd).for_each(|member| self.etcd.pause(member));
+    }
+
+    pub fn etcd_goes_on(&self) {
+        (0..self.shape.etcd).for_each(|member| self.etcd.go_on(member));
+    }
+
+    /// Waits until all replicas have all there is, stops every node, and compares what is on their disks: every shard has
+    /// as many replicas as it should, and they hold the same feed.
+    pub async fn stop_and_compare(mut self) {
+        self.placed().await;
+        let level = async || self.is_level().then_some(());
+        eventually(PLACED_MAX, "all replicas to be level", level).await;
+        let picture = self.picture().expect("a node answers");
+        let ids: Vec<u64> = self.nodes.iter().filter(|(_, (node, _))| node.is_running()).map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.terminate(*id).await;
+        }
+        let folder = |id: &u64| (*id, replicas::digests(&self.node(*id).data_dir()));
+        let held: BTreeMap<u64, BTreeMap<u16, replicas::FeedDigest>> = ids.iter().map(folder).collect();
+        let mut events = 0;
+        for shard in &picture.shards {
+            let digests: Vec<_> = shard.voters.iter().map(|id| (id, held[id].get(&shard.shard))).collect();
+            let (_, first) = digests[0];
+            assert!(digests.iter().all(|(_, digest)| *digest == first), "shard {} differs: {digests:?}", shard.shard);
+            events += first.map_or(0, |digest| digest.events);
+        }
+        assert!(events > 0, "a run that leaves no event compares nothing");
+    }
+
+    /// Whether every replica of a shard has applied what the others have.
+    fn is_level(&self) -> bool {
+        let mut applied: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (node, _) in self.nodes.values().filter(|(_, standing)| *standing == Standing::Up) {
+            let Ok(shards) = serde_json::from_slice::<Value>(&node.ctl(&["shards", "--json"]).stdout) else {
+                return false;
+            };
+            for shard in shards.as_array().into_iter().flatten() {
+                if let (Some(id), Some(index)) = (shard["shard"].as_u64(), shard["applied"].as_u64()) {
+                    applied.entry(id).or_default().push(index);
+                }
+            }
+        }
+        applied.values().all(|replicas| replicas.iter().all(|index| *index == replicas[0]))
+    }
+}
