@@ -23,6 +23,8 @@ const NAME: &str = "chaos";
 const PLACED_MAX: Duration = Duration::from_secs(90);
 /// Bytes of the sealing key and of the operator's, as hex digits.
 const KEY_DIGITS: usize = 64;
+/// What stands before the digits of the operator's.
+const OPERATOR_FORM: &str = "stw_operator.";
 
 /// What is to be started.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +73,9 @@ impl Cluster {
     /// The same, every node in a network of its own.
     pub async fn start_in(shape: Shape, network: Option<Network>) -> Self {
         let folder = tempfile::Builder::new().prefix("steward-cluster-").tempdir().expect("a folder can be made");
-        for file in ["seal.key", "operator.key"] {
-            let key: String =
-                (0..KEY_DIGITS).map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)])).collect();
+        for (file, form) in [("seal.key", ""), ("operator.key", OPERATOR_FORM)] {
+            let digit = |_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]);
+            let key: String = form.chars().chain((0..KEY_DIGITS).map(digit)).collect();
             fs::write(folder.path().join(file), key).expect("the folder can be written");
         }
         let etcd = match &network {
@@ -260,10 +262,12 @@ impl Cluster {
         }
     }
 
-    /// SIGKILL to one member of etcd, and its restart.
-    pub fn restart_etcd(&mut self, member: usize) {
-        self.etcd.kill(member);
-        self.etcd.restart(member);
+    /// SIGKILL to each member of etcd, and its restart.
+    pub fn restart_etcd(&mut self) {
+        for member in 0..self.shape.etcd {
+            self.etcd.kill(member);
+            self.etcd.restart(member);
+        }
     }
 
     /// Etcd forgets everything.
