@@ -8,8 +8,8 @@ use crate::{A_WHILE, PLAN, close};
 
 const KILLS: u64 = 5;
 const OUTAGES: u64 = 2;
-/// An election takes 0.6 s and a second one now and then; the rest is for a loaded machine.
-const GAP_MAX: Duration = Duration::from_secs(10);
+/// An election takes 0.6 s, now and then two are needed; the rest is for a loaded machine.
+const SLOWEST_MAX: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_killed_is_replaced() {
@@ -24,7 +24,7 @@ async fn a_leader_that_is_killed_is_replaced() {
         cluster.placed().await;
     }
     let measured = close("leaders killed", cluster, run).await;
-    assert!(measured.longest_gap < GAP_MAX, "{measured}");
+    assert!(measured.slowest < SLOWEST_MAX, "{measured}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

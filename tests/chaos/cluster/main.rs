@@ -13,6 +13,7 @@ mod etcd;
 #[cfg(feature = "chaos")]
 mod growth;
 mod kills;
+mod work;
 #[cfg(feature = "chaos")]
 mod zombie;
 

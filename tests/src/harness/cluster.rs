@@ -227,8 +227,7 @@ impl Cluster {
     }
 
     /// The cluster as one of its nodes sees it; nothing while none can say.
-    #[must_use]
-    pub fn picture(&self) -> Option<Picture> {
+    fn picture(&self) -> Option<Picture> {
         let output = self.up()?.ctl(&["cluster", "--json"]);
         Picture::read(&output.stdout).filter(|_| output.status.success())
     }
@@ -237,6 +236,18 @@ impl Cluster {
     pub async fn leader(&self) -> u64 {
         let busiest = async || self.picture()?.busiest();
         eventually(PLACED_MAX, "a shard to have a leader", busiest).await
+    }
+
+    /// How many shards a node leads, as far as the others have heard.
+    #[must_use]
+    pub fn led_by(&self, id: u64) -> usize {
+        self.picture().expect("a node answers").led_by(id)
+    }
+
+    /// Who leads one shard.
+    #[must_use]
+    pub fn leader_of(&self, shard: u32) -> u64 {
+        self.picture().expect("a node answers").leader_of(shard).expect("the shard has a leader")
     }
 
     /// Waits until every shard is led, and held by the nodes that should hold it. Nodes that are down count, drained ones

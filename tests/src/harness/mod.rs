@@ -39,7 +39,6 @@ pub use meter::Measured;
 pub use network::Network;
 pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
-pub use picture::{Picture, ShardPlace};
 pub use process::{Launch, NodeProcess, steward_beside};
 pub use sign::{Delivery, Platform};
 pub use tmpfs::Tmpfs;

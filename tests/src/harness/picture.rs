@@ -7,16 +7,16 @@ const NOBODY: u64 = 0;
 
 /// All of it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Picture {
-    pub shards: Vec<ShardPlace>,
+pub(super) struct Picture {
+    pub(super) shards: Vec<ShardPlace>,
 }
 
 /// Where one shard is, and what keeps it from being where it should be.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ShardPlace {
-    pub shard: u16,
+pub(super) struct ShardPlace {
+    pub(super) shard: u16,
     leader: u64,
-    pub voters: Vec<u64>,
+    pub(super) voters: Vec<u64>,
     learners: Vec<u64>,
     waits_for: String,
 }
@@ -32,9 +32,14 @@ impl Picture {
         leaders.max_by_key(|leader| self.led_by(*leader))
     }
 
+    /// Who leads a shard.
+    pub(super) fn leader_of(&self, shard: u32) -> Option<u64> {
+        let leader = self.shards.iter().find(|place| u32::from(place.shard) == shard)?.leader;
+        (leader != NOBODY).then_some(leader)
+    }
+
     /// How many shards a node leads.
-    #[must_use]
-    pub fn led_by(&self, node: u64) -> usize {
+    pub(super) fn led_by(&self, node: u64) -> usize {
         self.shards.iter().filter(|shard| shard.leader == node).count()
     }
 
