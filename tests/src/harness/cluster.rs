@@ -238,10 +238,13 @@ impl Cluster {
         eventually(PLACED_MAX, "a shard to have a leader", busiest).await
     }
 
-    /// How many shards a node leads, as far as the others have heard.
+    /// The shards that no node leads at this moment, by the nodes' own word.
     #[must_use]
-    pub fn led_by(&self, id: u64) -> usize {
-        self.picture().expect("a node answers").led_by(id)
+    pub fn unled(&self) -> BTreeSet<u64> {
+        let rows = self.shards_of_all();
+        let led: BTreeSet<u64> =
+            rows.iter().filter(|row| row["role"] == "leader").filter_map(|row| row["shard"].as_u64()).collect();
+        (0..u64::from(self.shape.shards)).filter(|shard| !led.contains(shard)).collect()
     }
 
     /// Who leads one shard.
@@ -330,17 +333,22 @@ impl Cluster {
 
     /// Whether every replica of a shard has applied what the others have.
     fn is_level(&self) -> bool {
-        let mut applied: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (node, _) in self.nodes.values().filter(|(_, standing)| *standing == Standing::Up) {
-            let Ok(shards) = serde_json::from_slice::<Value>(&node.ctl(&["shards", "--json"]).stdout) else {
-                return false;
-            };
-            for shard in shards.as_array().into_iter().flatten() {
-                if let (Some(id), Some(index)) = (shard["shard"].as_u64(), shard["applied"].as_u64()) {
-                    applied.entry(id).or_default().push(index);
-                }
+        let mut applied: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for row in self.shards_of_all() {
+            if let (Some(shard), Some(index)) = (row["shard"].as_u64(), row["applied"].as_u64()) {
+                applied.entry(shard).or_default().insert(index);
             }
         }
-        applied.values().all(|replicas| replicas.iter().all(|index| *index == replicas[0]))
+        applied.values().all(|indices| indices.len() == 1)
+    }
+
+    /// What every node that is up says of its shards.
+    fn shards_of_all(&self) -> Vec<Value> {
+        let up = self.nodes.values().filter(|(_, standing)| *standing == Standing::Up);
+        up.flat_map(|(node, _)| match node.ctl_json(&["shards"]) {
+            Value::Array(rows) => rows,
+            other => panic!("shards are no list: {other}"),
+        })
+        .collect()
     }
 }
