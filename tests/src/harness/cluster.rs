@@ -15,7 +15,7 @@ use super::picture::Picture;
 use super::process::steward_beside;
 use super::replicas;
 use super::wait::{eventually, found_within};
-use super::workload::{Address, Nodes};
+use super::whereabouts::{Address, Nodes};
 
 /// The cluster's name in etcd and certificates.
 const NAME: &str = "chaos";
@@ -345,10 +345,6 @@ impl Cluster {
     /// What every node that is up says of its shards.
     fn shards_of_all(&self) -> Vec<Value> {
         let up = self.nodes.values().filter(|(_, standing)| *standing == Standing::Up);
-        up.flat_map(|(node, _)| match node.ctl_json(&["shards"]) {
-            Value::Array(rows) => rows,
-            other => panic!("shards are no list: {other}"),
-        })
-        .collect()
+        up.flat_map(|(node, _)| node.ctl_json(&["shards"]).as_array().expect("shards are a list").clone()).collect()
     }
 }

@@ -27,6 +27,7 @@ mod sign;
 mod tmpfs;
 mod tools;
 mod wait;
+mod whereabouts;
 mod workload;
 
 pub use api::{Api, Line};
@@ -44,4 +45,5 @@ pub use sign::{Delivery, Platform};
 pub use tmpfs::Tmpfs;
 pub use tools::{Media, children_of, looped, probe, workspace};
 pub use wait::{WAIT_MAX, eventually, now_ms, skipped, within};
-pub use workload::{Address, Load, Nodes, Plan, Run};
+pub use whereabouts::{Address, Nodes};
+pub use workload::{Load, Plan, Run};

@@ -25,10 +25,10 @@ use super::feed::data;
 use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
 use super::http::Http;
 use super::meter::{Measured, Meter};
-use super::node::Node;
 use super::outside::Outside;
 use super::sign::{Delivery, Platform};
 use super::wait::{WAIT_MAX, eventually, found_within, now_ms};
+use super::whereabouts::{Address, Nodes};
 
 /// How long one attempt may take before its outcome counts as unknown.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
@@ -41,44 +41,6 @@ const FORGED_EVERY: u64 = 10;
 const FORGED_SECRET: &str = "not the secret of any source";
 /// Ids of two clients never meet.
 const IDS_PER_CLIENT: u64 = 1_000_000;
-
-/// How a node is reached.
-#[derive(Clone, Debug)]
-pub struct Address {
-    http: String,
-    grpc: String,
-    key: String,
-}
-
-impl Address {
-    /// Where a node is now.
-    #[must_use]
-    pub fn of(node: &Node) -> Self {
-        Self { http: node.http().to_owned(), grpc: node.grpc_url(), key: node.key().to_owned() }
-    }
-}
-
-/// Where the nodes are now; those that are down are left out or refuse.
-#[derive(Clone)]
-pub struct Nodes(Arc<watch::Sender<Vec<Address>>>);
-
-impl Nodes {
-    #[must_use]
-    pub fn new(addresses: Vec<Address>) -> Self {
-        Self(Arc::new(watch::channel(addresses).0))
-    }
-
-    /// From now on the nodes are there.
-    pub fn are(&self, addresses: Vec<Address>) {
-        self.0.send_replace(addresses);
-    }
-
-    /// One of them, whether it is up or not.
-    fn any(&self, random: &mut StdRng) -> Option<Address> {
-        let nodes = self.0.borrow();
-        (!nodes.is_empty()).then(|| nodes[random.random_range(0..nodes.len())].clone())
-    }
-}
 
 /// How much each client sends.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +92,7 @@ struct Shared {
 impl Run {
     /// Makes the accounts, then starts everybody.
     pub async fn start(plan: Plan, nodes: Nodes) -> Self {
-        let first = nodes.0.borrow().first().expect("a node is up").clone();
+        let first = nodes.all().first().expect("a node is up").clone();
         let api = Api::connect(&first.grpc, &first.key).await;
         let receiver = Outside::start_on(plan.receiver, |_, _| (204, vec![], vec![]));
         let mut paths = BTreeMap::new();
@@ -202,7 +164,7 @@ impl Run {
         shared.is_over.store(true, Ordering::Release);
         let reads = all(readers).await.into_iter().flatten().collect();
         let mut replicas = vec![];
-        let nodes = shared.nodes.0.borrow().clone();
+        let nodes = shared.nodes.all();
         for node in &nodes {
             replicas.push(shared.feeds(node).await);
         }
