@@ -6,6 +6,7 @@ pub mod codec;
 pub mod delivery;
 pub mod domain;
 pub mod egress;
+pub mod elsewhere;
 pub mod feed;
 pub mod metrics;
 pub mod model;

@@ -17,6 +17,7 @@ use serde_json::json;
 use steward_actors::blob::BlobStore;
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
+use steward_actors::elsewhere::Commands;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
 use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
@@ -154,10 +155,11 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     // ⑨: workers and deliveries.
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
+    let commands = Commands::new(shards.clone(), None);
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
-    let workers = Workers::start(workers, shards.clone(), tasks, Arc::clone(&clock), runners)?;
+    let workers = Workers::start(workers, commands.clone(), tasks, Arc::clone(&clock), runners)?;
     let (deliveries, sealing) = (Arc::clone(&attentive.deliveries), Arc::clone(&sealer));
-    let sender = Sender::start(&sending(&config), shards.clone(), deliveries, egress, sealing, Arc::clone(&clock));
+    let sender = Sender::start(&sending(&config), commands, deliveries, egress, sealing, Arc::clone(&clock));
 
     // ① and ②: the gateway.
     let router = Router::new(shards.clone());

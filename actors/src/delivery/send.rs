@@ -14,8 +14,9 @@ use super::message;
 use crate::domain::account::{Account, Asked, Command, DeliveryOutcome, Endpoint};
 use crate::domain::webhook::sign;
 use crate::egress::{Egress, EgressError};
+use crate::elsewhere::Commands;
 use crate::seal::Sealer;
-use crate::shard::{ExecuteError, FeedEntry, Shards};
+use crate::shard::{ExecuteError, FeedEntry};
 use crate::{metrics, supervisor};
 
 /// Events read from the feed at a time.
@@ -43,7 +44,7 @@ pub struct Sender {
 }
 
 struct Post {
-    shards: Shards,
+    commands: Commands,
     board: Arc<DeliveryBoard>,
     egress: Arc<Egress>,
     sealer: Arc<Sealer>,
@@ -67,7 +68,7 @@ impl Sender {
     #[must_use]
     pub fn start(
         config: &SenderConfig,
-        shards: Shards,
+        commands: Commands,
         board: Arc<DeliveryBoard>,
         egress: Arc<Egress>,
         sealer: Arc<Sealer>,
@@ -75,7 +76,7 @@ impl Sender {
     ) -> Self {
         let stop = CancellationToken::new();
         let slots = Semaphore::new(config.in_flight_max);
-        let post = Post { shards, board, egress, sealer, clock, slots, timeout: config.timeout, stop: stop.clone() };
+        let post = Post { commands, board, egress, sealer, clock, slots, timeout: config.timeout, stop: stop.clone() };
         let dispatcher = supervisor::spawn("deliveries", dispatch(Arc::new(post)));
         Self { stop, dispatcher }
     }
@@ -90,7 +91,7 @@ impl Sender {
 async fn dispatch(post: Arc<Post>) {
     loop {
         for shard in post.board.take_shards() {
-            match post.shards.reads().endpoints(shard) {
+            match post.commands.reads().endpoints(shard) {
                 Ok(endpoints) => endpoints
                     .into_iter()
                     .filter(|(_, _, endpoint)| endpoint.disabled.is_none())
@@ -121,7 +122,7 @@ impl Post {
 
     async fn drain(&self, key: &EndpointKey) {
         loop {
-            let (account, endpoint) = match self.shards.reads().account(&key.0) {
+            let (account, endpoint) = match self.commands.reads().account(&key.0) {
                 Ok(Some(account)) => match account.endpoints.get(&key.1).cloned() {
                     Some(endpoint) => (account, endpoint),
                     None => return, // Deleted.
@@ -163,7 +164,7 @@ impl Post {
                 return Next::WaitUntil(wait);
             }
         }
-        let page = match self.shards.reads().events(&account.id, endpoint.cursor, PAGE_MAX) {
+        let page = match self.commands.reads().events(&account.id, endpoint.cursor, PAGE_MAX) {
             Ok(page) => page,
             Err(error) => {
                 tracing::error!(account = %account.id, %error, "the feed cannot be read");
@@ -235,7 +236,7 @@ impl Post {
             causation_seq,
             idempotency: None,
         };
-        match self.shards.execute(&key.0, asked).await {
+        match self.commands.execute(&key.0, asked).await {
             Ok(_) | Err(ExecuteError::Rejected(_)) => {}
             Err(error) => {
                 tracing::warn!(account = %key.0, endpoint = %key.1, %error, "a delivery could not be recorded");

@@ -194,6 +194,12 @@ impl Shards {
         answer.unwrap_or_else(|_| Err(ExecuteError::OutcomeUnknown { shard: self.shard_of(account) }))
     }
 
+    /// Whether this node leads the account's shard, ready for commands.
+    #[must_use]
+    pub fn leads(&self, account: &AccountId) -> bool {
+        self.running.node.is_led(self.shard_of(account))
+    }
+
     /// The driver, for those who place replicas and bring what peers send.
     #[must_use]
     pub fn driver(&self) -> DriverHandle {

@@ -14,16 +14,16 @@ use super::board::{ReadyTask, TaskBoard, TaskKey};
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
 use crate::blob::BlobHash;
 use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef};
-use crate::domain::job::Failure;
-use crate::shard::{ExecuteError, Shards};
+use crate::domain::job::{Failure, Job};
+use crate::elsewhere::Commands;
+use crate::shard::{ExecuteError, ReadError};
 use crate::{metrics, supervisor};
 
 /// Progress notes of one attempt are at least this far apart, unless they end it.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// How often a report is tried again when the shard cannot take it.
-const REPORT_TRIES_MAX: u32 = 8;
-/// The first wait between those tries; it doubles.
-const REPORT_RETRY_WAIT: Duration = Duration::from_millis(50);
+/// How often this node's replica is looked at for a lease that another node gave, and the wait between.
+const CATCH_UP_LOOKS_MAX: u32 = 250;
+const CATCH_UP_WAIT: Duration = Duration::from_millis(20);
 /// The longest any attempt may take.
 const ATTEMPT_WALL_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 /// Characters of a note or message that go into an event.
@@ -31,7 +31,7 @@ const TEXT_CHARS_MAX: usize = 500;
 
 /// What every attempt of this process shares.
 pub(super) struct Bench {
-    pub(super) shards: Shards,
+    pub(super) commands: Commands,
     pub(super) board: Arc<TaskBoard>,
     pub(super) clock: Arc<dyn Clock>,
     /// Names this process as a holder of leases.
@@ -56,9 +56,10 @@ impl Bench {
             tracing::debug!(%account, %job, task = task.as_str(), %error, "a lease was not given");
             return "not_leased";
         }
-        let found = match self.shards.reads().job(&account, &job) {
+        self.board.leased(&ready.key);
+        let found = match self.started(&ready.key, ready.attempt).await {
             Ok(Some(found)) => found,
-            Ok(None) => return "job_gone",
+            Ok(None) => return self.give_back(ready).await,
             Err(error) => {
                 tracing::error!(%account, %job, %error, "a job cannot be read");
                 return "job_unreadable";
@@ -85,11 +86,36 @@ impl Bench {
         self.report(&ready.key, ready.attempt, outcome).await
     }
 
+    /// The job, once this node's replica knows of the attempt: a lease that another node gave shows here a little later.
+    async fn started(&self, key: &TaskKey, attempt: u32) -> Result<Option<Job>, ReadError> {
+        let reads = self.commands.reads();
+        let knows = |job: &Job| job.tasks.get(&key.task).is_some_and(|task| task.attempt >= attempt);
+        for _ in 0..CATCH_UP_LOOKS_MAX {
+            if let Some(job) = reads.job(&key.account, &key.job)?.filter(knows) {
+                return Ok(Some(job));
+            }
+            tokio::time::sleep(CATCH_UP_WAIT).await;
+        }
+        Ok(None)
+    }
+
+    /// A node whose replica does not catch up cannot do the work.
+    async fn give_back(&self, ready: &ReadyTask) -> &'static str {
+        let TaskKey { account, job, task } = ready.key.clone();
+        tracing::warn!(%account, %job, task = task.as_str(), "a lease is given back: this node does not see the job");
+        let task = TaskRef { job: job.clone(), task, attempt: ready.attempt };
+        let command = Command::ReleaseTask { task, reason: ReleaseReason::Drained };
+        if let Err(error) = self.execute(&ready.key, command).await {
+            tracing::warn!(%account, %job, %error, "a lease could not be given back");
+        }
+        "job_not_seen"
+    }
+
     /// Whether the blob the input names, if any, is the account's own. Blobs are stored once for all accounts, so a hash
     /// that leaked must open nothing.
     fn may_read(&self, run: &TaskRun) -> bool {
         let Some(named) = run.input.get("blob").and_then(Value::as_str) else { return true };
-        let owned = |hash| self.shards.reads().owns_blob(&run.account, &hash);
+        let owned = |hash| self.commands.reads().owns_blob(&run.account, &hash);
         BlobHash::parse(named).is_some_and(|hash| {
             owned(hash).unwrap_or_else(|error| {
                 tracing::error!(account = %run.account, %error, "the owner of a blob cannot be read");
@@ -187,7 +213,7 @@ impl Bench {
         }
     }
 
-    /// Executes a worker's command, trying again while the shard cannot take it. Safe: the attempt fences repeats.
+    /// Executes a worker's command, wherever its account is led. Safe to repeat: the attempt fences it.
     pub(super) async fn execute(&self, key: &TaskKey, command: Command) -> Result<(), ExecuteError> {
         let asked = Asked {
             command,
@@ -196,22 +222,7 @@ impl Bench {
             causation_seq: 0,
             idempotency: None,
         };
-        let mut wait = REPORT_RETRY_WAIT;
-        for _ in 1..REPORT_TRIES_MAX {
-            match self.shards.execute(&key.account, asked.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error @ (ExecuteError::Rejected(_) | ExecuteError::Quarantined { .. })) => return Err(error),
-                Err(
-                    ExecuteError::Overloaded { .. }
-                    | ExecuteError::NotLed { .. }
-                    | ExecuteError::DiskFull
-                    | ExecuteError::OutcomeUnknown { .. },
-                ) => {}
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-        self.shards.execute(&key.account, asked).await.map(|_| ())
+        self.commands.insist(&key.account, asked).await.map(|_| ())
     }
 }
 

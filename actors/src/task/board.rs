@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::fair::FairQueue;
+use super::leases::{Lease, Leases};
 use crate::domain::account::{Event, Mark};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
@@ -36,8 +37,7 @@ pub(super) struct ReadyTask {
 /// A lease in the store whose holder does not run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ForeignLease {
-    pub(super) key: TaskKey,
-    pub(super) attempt: u32,
+    pub(super) lease: Lease,
     pub(super) worker: String,
 }
 
@@ -63,6 +63,8 @@ pub(super) struct News {
 
 struct Running {
     attempt: u32,
+    /// The account knows of it.
+    is_leased: bool,
     since: Timestamp,
     cancel: CancellationToken,
 }
@@ -80,6 +82,8 @@ pub struct TaskBoard {
     state: Mutex<State>,
     changed: Notify,
     scratch: PathBuf,
+    /// Those of other nodes' workers.
+    pub(super) leases: Leases,
 }
 
 impl TaskBoard {
@@ -93,7 +97,7 @@ impl TaskBoard {
             queued: HashSet::new(),
             running: HashMap::new(),
         };
-        Self { state: Mutex::new(state), changed: Notify::new(), scratch }
+        Self { state: Mutex::new(state), changed: Notify::new(), scratch, leases: Leases::default() }
     }
 
     /// The running tasks, then the waiting ones in turn, at most `limit`; and how many there are beyond.
@@ -165,7 +169,11 @@ impl TaskBoard {
                 }
                 TaskState::Running if !runs_here => {
                     let worker = task.worker.clone().unwrap_or_default();
-                    foreign.push(ForeignLease { key, attempt: task.attempt, worker });
+                    let TaskKey { account, job, task: kind } = key;
+                    foreign.push(ForeignLease {
+                        lease: Lease { account, job, task: kind, attempt: task.attempt },
+                        worker,
+                    });
                 }
                 TaskState::Ready
                 | TaskState::Running
@@ -188,9 +196,36 @@ impl TaskBoard {
         let ready = state.queue(class).pop()?;
         state.queued.remove(&ready.key);
         let cancel = CancellationToken::new();
-        let running = Running { attempt: ready.attempt, since: now, cancel: cancel.clone() };
+        let running = Running { attempt: ready.attempt, is_leased: false, since: now, cancel: cancel.clone() };
         state.running.insert(ready.key.clone(), running);
         Some((ready, cancel))
+    }
+
+    /// The account has given the lease of what runs.
+    pub(super) fn leased(&self, key: &TaskKey) {
+        if let Some(running) = self.state.lock().running.get_mut(key) {
+            running.is_leased = true;
+        }
+    }
+
+    /// The leases of what runs.
+    pub(super) fn held(&self) -> Vec<Lease> {
+        let state = self.state.lock();
+        let leased = state.running.iter().filter(|(_, running)| running.is_leased);
+        let lease = |(key, running): (&TaskKey, &Running)| {
+            let TaskKey { account, job, task } = key.clone();
+            Lease { account, job, task, attempt: running.attempt }
+        };
+        leased.map(lease).collect()
+    }
+
+    /// Tells an attempt to stop, if it still runs.
+    pub(super) fn cancel_attempt(&self, lease: &Lease) {
+        let key = TaskKey { account: lease.account.clone(), job: lease.job.clone(), task: lease.task };
+        let state = self.state.lock();
+        if let Some(running) = state.running.get(&key).filter(|running| running.attempt == lease.attempt) {
+            running.cancel.cancel();
+        }
     }
 
     /// An attempt is over, however it ended: look at its job again.
@@ -291,7 +326,12 @@ impl Observer for TaskBoard {
         }
     }
 
-    fn followed(&self, _account: &AccountId, _event: &Event) {}
+    /// A job that another node leads may run here, and its files lie here.
+    fn followed(&self, account: &AccountId, event: &Event) {
+        if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
+            self.look_at(account, job, !matches!(event, Event::JobSucceeded { .. }));
+        }
+    }
 
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}
 
@@ -307,6 +347,8 @@ impl Observer for TaskBoard {
         for key in gone {
             state.forget(&key.account, &key.job, &HashSet::new());
         }
+        drop(state);
+        self.leases.forget(is_of_shard);
     }
 }
 
@@ -346,7 +388,35 @@ mod tests {
         let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 2, Some("node-9/old".to_owned()));
         let foreign = board().reconcile(&account, &id, Some(&job), NOW);
-        assert_eq!((foreign[0].attempt, foreign[0].worker.as_str()), (2, "node-9/old"));
+        assert_eq!((foreign[0].lease.attempt, foreign[0].worker.as_str()), (2, "node-9/old"));
+    }
+
+    #[test]
+    fn only_what_is_leased_is_renewed_and_only_its_own_attempt_is_stopped() {
+        let (account, id, job) = call();
+        let board = board();
+        board.reconcile(&account, &id, Some(&job), NOW);
+        let (ready, cancel) = board.take(TaskClass::Net, NOW).unwrap();
+        assert_eq!(board.held(), [], "the account may not know of it yet");
+        board.leased(&ready.key);
+        let held = board.held();
+        let [lease] = held.as_slice() else { panic!("one attempt runs") };
+        board.cancel_attempt(&Lease { attempt: 2, ..lease.clone() });
+        assert!(!cancel.is_cancelled());
+        board.cancel_attempt(lease);
+        assert!(cancel.is_cancelled());
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_elsewhere_stops_what_runs_here() {
+        let (account, id, job) = call();
+        let board = board();
+        board.reconcile(&account, &id, Some(&job), NOW);
+        let (_, cancel) = board.take(TaskClass::Net, NOW).unwrap();
+        board.followed(&account, &Event::JobSucceeded { job: id.clone() });
+        assert!(!cancel.is_cancelled(), "an attempt of a job that succeeded has reported");
+        board.followed(&account, &Event::JobCancelled { job: id });
+        assert!(cancel.is_cancelled());
     }
 
     #[test]

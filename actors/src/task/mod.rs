@@ -3,17 +3,26 @@
 //! The board learns from the feed which tasks are ready; workers take their leases, run them and report. A lease is an event
 //! (`task.started` with its attempt), so a late report of an older attempt is refused by the account itself.
 //!
+//! A worker may run a task of an account that another node leads: it renews the lease with that leader, and reports to it.
+//!
 //! # Invariants
 //! - **T1 derived**: the board holds nothing that the store does not say; it can be dropped and filled again at any time.
 //! - **T2 one holder**: at most one attempt of a task reports successfully; `decide` fences by attempt.
 //! - **T3 fair**: accounts take turns; one account's backlog delays another by at most one task per slot.
+//! - **T4 given back**: a lease whose worker is silent for ten seconds is given to another; a change of leaders takes none
+//!   from a worker that goes on renewing.
 
 mod attempt;
 mod board;
 mod fair;
+mod leases;
+mod lessor;
+mod renewals;
 pub mod runner;
 mod scratch;
 mod worker;
 
 pub use board::{TaskBoard, TaskRow};
+pub use leases::Lease;
+pub use lessor::Lessor;
 pub use worker::{MissingRunner, Workers, WorkersConfig};

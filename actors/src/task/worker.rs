@@ -6,21 +6,26 @@ use std::time::Duration;
 
 use steward_cluster::clock::Clock;
 use steward_cluster::ids::ShardId;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{self, Bench};
-use super::board::{ForeignLease, TaskBoard};
+use super::board::{ForeignLease, TaskBoard, TaskKey};
+use super::leases::{Lease, Standing, standing};
+use super::lessor::Lessor;
+use super::renewals;
 use super::runner::Runner;
 use super::scratch;
 use crate::domain::account::{Command, ReleaseReason, TaskRef};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
 use crate::domain::task::{TASK_KINDS, TaskClass, TaskKind};
-use crate::shard::Shards;
+use crate::elsewhere::Commands;
 use crate::supervisor;
 
-/// How long a lease of another node's worker is left alone after this node came to lead its shard.
-const LEASE_GRACE: Duration = Duration::from_secs(10);
+/// How often the leases of other nodes' workers are looked at.
+const LEASES_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long attempts get to stop when the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -46,6 +51,7 @@ pub struct MissingRunner(&'static str);
 pub struct Workers {
     bench: Arc<Bench>,
     dispatcher: tokio::task::JoinHandle<()>,
+    _renewals: Option<AbortOnDropHandle<()>>,
 }
 
 struct Dispatcher {
@@ -58,13 +64,13 @@ impl Workers {
     /// Starts dispatching. There must be a runner for every kind of task: one that nobody serves would wait for ever.
     pub fn start(
         config: WorkersConfig,
-        shards: Shards,
+        commands: Commands,
         board: Arc<TaskBoard>,
         clock: Arc<dyn Clock>,
         runners: Vec<Arc<dyn Runner>>,
     ) -> Result<Self, MissingRunner> {
         let worker = format!("{}/{}", config.node, config.boot);
-        let bench = Arc::new(Bench { shards, board, clock, worker, draining: CancellationToken::new() });
+        let bench = Arc::new(Bench { commands, board, clock, worker, draining: CancellationToken::new() });
         let by_kind = |runner: Arc<dyn Runner>| {
             let kinds: Vec<_> = runner.kinds().iter().map(|kind| (*kind, Arc::clone(&runner))).collect();
             kinds
@@ -74,7 +80,17 @@ impl Workers {
             return Err(MissingRunner(kind.as_str()));
         }
         let dispatcher = Dispatcher { bench: Arc::clone(&bench), config, runners };
-        Ok(Self { bench, dispatcher: supervisor::spawn("dispatcher", dispatcher.run()) })
+        let renewals = bench.commands.elsewhere().map(|elsewhere| {
+            let renew = renewals::renew(Arc::clone(&bench), Arc::clone(elsewhere));
+            AbortOnDropHandle::new(supervisor::spawn("renewals", renew))
+        });
+        Ok(Self { bench, dispatcher: supervisor::spawn("dispatcher", dispatcher.run()), _renewals: renewals })
+    }
+
+    /// The leader's side, for workers of other nodes.
+    #[must_use]
+    pub fn lessor(&self) -> Lessor {
+        Lessor::new(Arc::clone(&self.bench))
     }
 
     /// Starts no more attempts, lets those in hand leave their checkpoint, and gives their leases back.
@@ -90,6 +106,8 @@ impl Workers {
 impl Dispatcher {
     async fn run(self) {
         self.sweep_scratch();
+        let mut looks = interval(LEASES_LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.look_at_news();
             if self.bench.draining.is_cancelled() {
@@ -101,6 +119,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = self.bench.board.changed() => {}
+                _ = looks.tick() => self.take_back(),
                 () = self.bench.draining.cancelled(), if !self.bench.draining.is_cancelled() => {}
             }
         }
@@ -112,7 +131,7 @@ impl Dispatcher {
 
     /// Removes what a crash left of jobs that have ended.
     fn sweep_scratch(&self) {
-        let shards = self.bench.shards.status();
+        let shards = self.bench.commands.shards().status();
         let jobs = shards.iter().flat_map(|row| self.open_jobs(row.shard));
         let open: HashSet<_> = jobs.map(|(account, job, _)| (account.to_string(), job.to_string())).collect();
         if let Err(error) = scratch::sweep(self.bench.board.scratch_root(), &open) {
@@ -121,7 +140,7 @@ impl Dispatcher {
     }
 
     fn open_jobs(&self, shard: ShardId) -> Vec<(AccountId, JobId, Job)> {
-        self.bench.shards.reads().open_jobs(shard).unwrap_or_else(|error| {
+        self.bench.commands.reads().open_jobs(shard).unwrap_or_else(|error| {
             tracing::error!(%shard, %error, "the open jobs of a shard cannot be read");
             vec![]
         })
@@ -129,44 +148,76 @@ impl Dispatcher {
 
     fn look_at_news(&self) {
         let news = self.bench.board.take_news();
-        let reads = self.bench.shards.reads();
+        let reads = self.bench.commands.reads();
         for shard in news.shards {
             for (account, id, job) in self.open_jobs(shard) {
-                self.reconcile(&account, &id, Some(&job), true);
+                self.reconcile(&account, &id, Some(&job));
             }
         }
         for (account, id) in news.jobs {
             match reads.job(&account, &id) {
-                Ok(job) => self.reconcile(&account, &id, job.as_ref(), false),
+                Ok(job) => self.reconcile(&account, &id, job.as_ref()),
                 Err(error) => tracing::error!(%account, job = %id, %error, "a job cannot be read"),
             }
         }
     }
 
-    /// `taken_over`: the shard has just come to this node, so leases without a holder here may have one elsewhere.
-    fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>, taken_over: bool) {
+    /// Brings the board in line with a job. What is led elsewhere is given out elsewhere.
+    fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>) {
         let board = &self.bench.board;
-        let foreign = board.reconcile(account, id, job, self.bench.clock.now());
-        // A lease of this very process that no attempt holds lost its attempt to a report whose outcome stayed unknown.
-        let lost = |lease: &ForeignLease| taken_over || lease.worker == self.bench.worker;
-        foreign.into_iter().filter(lost).for_each(|lease| self.release(lease));
+        if self.bench.commands.leads(account) {
+            let foreign = board.reconcile(account, id, job, self.bench.clock.now());
+            foreign.into_iter().for_each(|lease| self.judge(lease));
+        }
         let ended = job.is_none_or(|job| job.ended_at.is_some());
         if ended && !board.job_runs(account, id) {
             scratch::remove(&board.scratch(account, id));
         }
     }
 
-    /// A lease of an earlier start of this node has no holder; one of another node may come back within the grace.
-    fn release(&self, lease: ForeignLease) {
-        let ours = lease.worker.strip_prefix(&self.config.node).is_some_and(|rest| rest.starts_with('/'));
+    /// A lease of this very process that no attempt holds lost its attempt to a report whose outcome stayed unknown, and
+    /// one of an earlier start of this node has no holder. Whoever works on another node says so.
+    fn judge(&self, foreign: ForeignLease) {
+        let ForeignLease { lease, worker } = foreign;
+        if worker.strip_prefix(&self.config.node).is_some_and(|rest| rest.starts_with('/')) {
+            self.release(lease);
+        } else {
+            self.bench.board.leases.found(lease, self.bench.clock.monotonic());
+        }
+    }
+
+    /// Takes back the leases whose workers fell silent, where the account still says that they have them.
+    fn take_back(&self) {
+        let reads = self.bench.commands.reads();
+        for lease in self.bench.board.leases.take_run_out(self.bench.clock.monotonic()) {
+            let worker = |job: &Job| job.tasks.get(&lease.task).and_then(|task| task.worker.clone());
+            match reads.job(&lease.account, &lease.job) {
+                Ok(Some(job)) => {
+                    let is_held = |worker: String| standing(Some(&job), &lease, &worker) == Standing::Held;
+                    if worker(&job).is_some_and(is_held) {
+                        tracing::info!(account = %lease.account, job = %lease.job, "a worker fell silent");
+                        self.release(lease);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(account = %lease.account, job = %lease.job, %error, "a job cannot be read")
+                }
+            }
+        }
+    }
+
+    fn release(&self, lease: Lease) {
         let bench = Arc::clone(&self.bench);
-        let wait = if ours { Duration::ZERO } else { LEASE_GRACE };
         let release = async move {
-            tokio::time::sleep(wait).await;
-            let task = TaskRef { job: lease.key.job.clone(), task: lease.key.task, attempt: lease.attempt };
-            let command = Command::ReleaseTask { task, reason: ReleaseReason::LeaseLost };
-            if let Err(error) = bench.execute(&lease.key, command).await {
-                tracing::warn!(account = %lease.key.account, job = %lease.key.job, %error, "a lost lease stays");
+            let Lease { account, job, task, attempt } = lease;
+            let command = Command::ReleaseTask {
+                task: TaskRef { job: job.clone(), task, attempt },
+                reason: ReleaseReason::LeaseLost,
+            };
+            let key = TaskKey { account, job, task };
+            if let Err(error) = bench.execute(&key, command).await {
+                tracing::warn!(account = %key.account, job = %key.job, %error, "a lost lease stays");
             }
         };
         drop(supervisor::spawn("release", release));

@@ -10,6 +10,7 @@ use steward_actors::domain::account::{Command, Event};
 use steward_actors::domain::ids::{AccountId, JobId};
 use steward_actors::domain::job::{JobKind, TaskState};
 use steward_actors::domain::task::{TASK_KINDS, TaskKind};
+use steward_actors::elsewhere::Commands;
 use steward_actors::shard::{Observer as _, Shards};
 use steward_actors::task::runner::{Reporter, Runner, TaskError, TaskRun};
 use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
@@ -38,7 +39,9 @@ async fn working(folder: &Path, cpu_slots: usize) -> (Started, Arc<TaskBoard>, W
     let config = WorkersConfig { cpu_slots, net_slots: 1, node: "node-1".to_owned(), boot: "now".to_owned() };
     let clock = Arc::new(SystemClock::new());
     let shards: &Shards = &started;
-    let workers = Workers::start(config, shards.clone(), Arc::clone(&board), clock, vec![Arc::new(Breaks)]).unwrap();
+    let workers =
+        Workers::start(config, Commands::new(shards.clone(), None), Arc::clone(&board), clock, vec![Arc::new(Breaks)])
+            .unwrap();
     (started, board, workers, account)
 }
 

@@ -9,37 +9,47 @@ use crate::domain::job::{Failure, JobKind};
 use crate::domain::task::TaskKind;
 
 /// One attempt at one task: the fence of everything its worker reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskRef {
     pub job: JobId,
     pub task: TaskKind,
     pub attempt: u32,
 }
 
-/// What is asked.
-#[derive(Clone, Debug, PartialEq)]
+/// What is asked. What only clients ask has no serialised form: their requests are passed on between nodes as they came.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Command {
+    #[serde(skip)]
     CreateAccount {
         display_name: String,
         wrapped_key: Vec<u8>,
     },
+    #[serde(skip)]
     CreateApiKey(ApiKeyCreated),
+    #[serde(skip)]
     RevokeApiKey {
         key: KeyId,
     },
+    #[serde(skip)]
     PutPlaybook {
         playbook: PlaybookId,
         rule: Playbook,
     },
+    #[serde(skip)]
     DeletePlaybook {
         playbook: PlaybookId,
     },
+    #[serde(skip)]
     CreateSource(SourceCreated),
+    #[serde(skip)]
     DeleteSource {
         source: SourceId,
     },
+    #[serde(skip)]
     AcceptWebhook(WebhookAccepted),
+    #[serde(skip)]
     CreateEndpoint(EndpointCreated),
+    #[serde(skip)]
     DeleteEndpoint {
         endpoint: EndpointId,
     },
@@ -53,10 +63,12 @@ pub enum Command {
         event_seq: u64,
         outcome: DeliveryOutcome,
     },
+    #[serde(skip)]
     CreateJob {
         kind: JobKind,
         input: Value,
     },
+    #[serde(skip)]
     CancelJob {
         job: JobId,
     },
@@ -92,18 +104,20 @@ pub enum Command {
         task: TaskRef,
         reason: ReleaseReason,
     },
+    #[serde(skip)]
     AckConsumer {
         consumer: ConsumerId,
         seq: u64,
     },
     /// Forgets events before this one.
+    #[serde(skip)]
     TrimFeed {
         first_seq: u64,
     },
 }
 
 /// What became of one attempt at a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DeliveryOutcome {
     Delivered {
         status: u16,
@@ -119,7 +133,7 @@ pub enum DeliveryOutcome {
 }
 
 /// Whether a failed task may be tried again, as its runner sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RetryAsked {
     Never,
     BackOff,
@@ -127,7 +141,7 @@ pub enum RetryAsked {
 }
 
 /// A client's name for its request, so that asking twice happens once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Idempotency {
     pub key: String,
     /// Hash of the request.
@@ -135,7 +149,7 @@ pub struct Idempotency {
 }
 
 /// A command with who asks and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Asked {
     pub command: Command,
     /// Such as `source:zoom`, `key:k1`, `worker`.

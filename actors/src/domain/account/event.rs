@@ -57,7 +57,7 @@ pub struct EndpointCreated {
 }
 
 /// A call of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AiCalled {
     pub operation: String,
     pub provider: String,
@@ -68,7 +68,7 @@ pub struct AiCalled {
 }
 
 /// Why a task went back to the ready ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ReleaseReason {
     /// Its worker is gone.
     LeaseLost,

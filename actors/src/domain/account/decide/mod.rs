@@ -17,7 +17,7 @@ use super::limits::IDEMPOTENCY_KEY_CHARS_MAX;
 use super::state::Account;
 
 /// What a command answers: the id it made or met, and the event that tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     pub id: String,
     /// Number of the command's first event; of the one that did it, for a repeated command.

@@ -56,8 +56,7 @@ pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision
     if let Some(document) = document {
         decided.events.insert(0, document);
     }
-    let mut blobs = vec![];
-    collect_blobs(&result, &mut blobs);
+    let blobs = blobs_of(&result);
     decided.events.insert(0, Event::TaskSucceeded { job, task, attempt, result, blobs });
     Ok(decided)
 }
@@ -132,9 +131,11 @@ fn indexed(result: &Value) -> Option<Event> {
 }
 
 /// Every name of a blob in the fields that are about blobs, so that the account may read it.
-fn collect_blobs(result: &Value, found: &mut Vec<String>) {
+pub(crate) fn blobs_of(result: &Value) -> Vec<String> {
+    let mut found = vec![];
     let fields = result.as_object().into_iter().flatten();
-    fields.filter(|(name, _)| name.contains("blob")).for_each(|(_, value)| collect_names(value, found));
+    fields.filter(|(name, _)| name.contains("blob")).for_each(|(_, value)| collect_names(value, &mut found));
+    found
 }
 
 fn collect_names(value: &Value, found: &mut Vec<String>) {
@@ -161,8 +162,7 @@ mod tests {
     fn blobs_are_found_in_fields_about_blobs_only() {
         let [one, srt, vtt, text] = ["1", "2", "3", "4"].map(|digit| digit.repeat(64));
         let result = json!({"blob": one, "blobs": {"srt": srt, "all": [vtt, srt], "count": 2}, "text": text, "n": 1});
-        let mut found = vec![];
-        collect_blobs(&result, &mut found);
+        let mut found = blobs_of(&result);
         found.sort();
         assert_eq!(found, [one, srt, vtt]);
     }
