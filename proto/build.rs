@@ -5,7 +5,8 @@ use std::path::PathBuf;
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script its folder by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let areas = ["account", "webhook", "job", "event", "admin", "record", "peer"];
-    let files: Vec<String> = areas.iter().map(|area| format!("steward/{area}/v1/{area}.proto")).collect();
+    let mut files: Vec<String> = areas.iter().map(|area| format!("steward/{area}/v1/{area}.proto")).collect();
+    files.push("steward/peer/v1/work.proto".to_owned());
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     tonic_prost_build::configure()
         .bytes(".steward.record.v1")

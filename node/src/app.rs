@@ -157,7 +157,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), None);
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
-    let workers = Workers::start(workers, commands.clone(), tasks, Arc::clone(&clock), runners)?;
+    let workers = Workers::start(workers, commands.clone(), tasks, blobs.clone(), Arc::clone(&clock), runners)?;
     let (deliveries, sealing) = (Arc::clone(&attentive.deliveries), Arc::clone(&sealer));
     let sender = Sender::start(&sending(&config), commands, deliveries, egress, sealing, Arc::clone(&clock));
 

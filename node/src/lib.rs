@@ -4,6 +4,8 @@
 //! `config` says how, `telemetry` tells what happened.
 
 mod app;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired by the composition root of a node with peers"))]
+mod between;
 mod cli;
 mod cluster;
 mod config;

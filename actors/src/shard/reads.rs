@@ -184,6 +184,16 @@ impl Reads {
         Ok(jobs)
     }
 
+    /// All blobs that the accounts of a shard own.
+    pub fn blobs(&self, shard: ShardId) -> Result<Vec<BlobHash>, ReadError> {
+        let mut blobs = vec![];
+        self.each(shard, Family::Blob, |_, name, _| {
+            blobs.extend(std::str::from_utf8(name).ok().and_then(BlobHash::parse));
+            Ok(())
+        })?;
+        Ok(blobs)
+    }
+
     /// All endpoints of a shard, for the delivery sender once the shard is led.
     pub fn endpoints(&self, shard: ShardId) -> Result<Vec<(AccountId, EndpointId, Endpoint)>, ReadError> {
         let mut endpoints = vec![];

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{ReadyTask, TaskBoard, TaskKey};
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
-use crate::blob::BlobHash;
-use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef};
+use crate::blob::{BlobHash, BlobStore, CopyError};
+use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef, blobs_of};
 use crate::domain::job::{Failure, Job};
 use crate::elsewhere::Commands;
 use crate::shard::{ExecuteError, ReadError};
@@ -33,6 +33,7 @@ const TEXT_CHARS_MAX: usize = 500;
 pub(super) struct Bench {
     pub(super) commands: Commands,
     pub(super) board: Arc<TaskBoard>,
+    pub(super) blobs: BlobStore,
     pub(super) clock: Arc<dyn Clock>,
     /// Names this process as a holder of leases.
     pub(super) worker: String,
@@ -80,7 +81,7 @@ impl Bench {
         };
         let outcome = match (self.may_read(&run), std::fs::create_dir_all(&run.scratch)) {
             (false, _) => Err(foreign_blob()),
-            (true, Ok(())) => self.run(runner, &run, cancel.clone()).await,
+            (true, Ok(())) => self.with_blobs(runner, &run, cancel).await,
             (true, Err(error)) => Err(scratch_error(&error)),
         };
         self.report(&ready.key, ready.attempt, outcome).await
@@ -122,6 +123,24 @@ impl Bench {
                 false
             })
         })
+    }
+
+    /// Brings the blobs the attempt works on, runs it, and copies those its result names before anything names them.
+    async fn with_blobs(
+        &self,
+        runner: Arc<dyn Runner>,
+        run: &TaskRun,
+        cancel: CancellationToken,
+    ) -> Result<Value, TaskError> {
+        for hash in run.results.values().chain([&run.input]).flat_map(named) {
+            self.blobs.bring(&hash).await.map_err(|error| not_copied("a blob cannot be brought", &error))?;
+        }
+        let result = self.run(runner, run, cancel).await?;
+        for hash in named(&result) {
+            let spread = self.blobs.spread(&run.account, &hash).await;
+            spread.map_err(|error| not_copied("a blob cannot be copied", &error))?;
+        }
+        Ok(result)
     }
 
     /// The runner and the forwarder of its reports, side by side. A panic of the runner fails the attempt only.
@@ -244,6 +263,18 @@ pub(super) fn start(bench: &Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTas
 fn foreign_blob() -> TaskError {
     let message = "input_json.blob must be the hash of a blob that a job of this account made".to_owned();
     TaskError { code: "blob_absent", message, retry: Retry::Never }
+}
+
+/// The blobs a value names.
+fn named(value: &Value) -> Vec<BlobHash> {
+    blobs_of(value).iter().filter_map(|name| BlobHash::parse(name)).collect()
+}
+
+fn not_copied(what: &'static str, error: &CopyError) -> TaskError {
+    let cause: &dyn std::error::Error = error;
+    tracing::warn!(error = cause, "{what}");
+    let message = "a blob could not be copied between the nodes".to_owned();
+    TaskError { code: "blob_not_copied", message, retry: Retry::BackOff }
 }
 
 fn scratch_error(error: &std::io::Error) -> TaskError {

@@ -250,6 +250,10 @@ impl TaskBoard {
         self.state.lock().running.keys().any(|key| key.account == *account && key.job == *job)
     }
 
+    fn runs(&self, account: &AccountId, job: &JobId, task: TaskKind) -> bool {
+        self.state.lock().running.contains_key(&TaskKey { account: account.clone(), job: job.clone(), task })
+    }
+
     fn look_at(&self, account: &AccountId, job: &JobId, cancel: bool) {
         let mut state = self.state.lock();
         state.news.jobs.insert((account.clone(), job.clone()));
@@ -302,6 +306,10 @@ impl Observer for TaskBoard {
             | Event::JobSucceeded { job }
             | Event::TaskSucceeded { job, .. }
             | Event::TaskReleased { job, .. } => self.look_at(account, job, false),
+            // By a worker of another node: its lease wants watching.
+            Event::TaskStarted { job, task, .. } if !self.runs(account, job, *task) => {
+                self.look_at(account, job, false);
+            }
             Event::JobFailed { job, .. } | Event::JobCancelled { job } => self.look_at(account, job, true),
             Event::AccountCreated { .. }
             | Event::ApiKeyCreated(_)
@@ -317,10 +325,10 @@ impl Observer for TaskBoard {
             | Event::EndpointDisabled { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
-            | Event::TaskStarted { .. }
             | Event::TaskProgressed { .. }
             | Event::TaskCheckpointed { .. }
             | Event::TaskFailed { .. }
+            | Event::TaskStarted { .. }
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }

@@ -17,6 +17,7 @@ use super::lessor::Lessor;
 use super::renewals;
 use super::runner::Runner;
 use super::scratch;
+use crate::blob::BlobStore;
 use crate::domain::account::{Command, ReleaseReason, TaskRef};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
@@ -66,11 +67,12 @@ impl Workers {
         config: WorkersConfig,
         commands: Commands,
         board: Arc<TaskBoard>,
+        blobs: BlobStore,
         clock: Arc<dyn Clock>,
         runners: Vec<Arc<dyn Runner>>,
     ) -> Result<Self, MissingRunner> {
         let worker = format!("{}/{}", config.node, config.boot);
-        let bench = Arc::new(Bench { commands, board, clock, worker, draining: CancellationToken::new() });
+        let bench = Arc::new(Bench { commands, board, blobs, clock, worker, draining: CancellationToken::new() });
         let by_kind = |runner: Arc<dyn Runner>| {
             let kinds: Vec<_> = runner.kinds().iter().map(|kind| (*kind, Arc::clone(&runner))).collect();
             kinds

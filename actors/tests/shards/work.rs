@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use steward_actors::blob::BlobStore;
 use steward_actors::domain::account::{Command, Event};
 use steward_actors::domain::ids::{AccountId, JobId};
 use steward_actors::domain::job::{JobKind, TaskState};

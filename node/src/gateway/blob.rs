@@ -28,6 +28,10 @@ pub(super) async fn open(gateway: &Gateway, reader: &AccountReader, hash: &str) 
     if !gateway.router.reads().owns_blob(reader.account(), &parsed)? {
         return Err(absent());
     }
+    if let Err(error) = gateway.blobs.bring(&parsed).await {
+        let cause: &dyn std::error::Error = &error;
+        tracing::warn!(hash, error = cause, "a blob cannot be brought from another node");
+    }
     match File::open(gateway.blobs.path(&parsed)).await {
         Ok(file) => {
             let bytes = file.metadata().await.map_err(|error| unreadable(&error))?.len();
@@ -42,7 +46,7 @@ pub(super) async fn open(gateway: &Gateway, reader: &AccountReader, hash: &str) 
 }
 
 /// The rest of a file, piece by piece.
-pub(super) fn chunks<R: AsyncRead + Unpin>(file: R) -> impl Stream<Item = io::Result<Bytes>> {
+pub(crate) fn chunks<R: AsyncRead + Unpin>(file: R) -> impl Stream<Item = io::Result<Bytes>> {
     futures_util::stream::try_unfold(file, |mut file| async move {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let mut limited = (&mut file).take(u64::try_from(CHUNK_BYTES).unwrap_or(u64::MAX));

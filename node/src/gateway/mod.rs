@@ -12,7 +12,7 @@
 //! - **G5 absence**: no rule about accounts lives here, and no payload or secret is ever logged.
 
 pub(crate) mod auth;
-mod blob;
+pub(crate) mod blob;
 pub(crate) mod correlation;
 pub(crate) mod error;
 pub(crate) mod forward;

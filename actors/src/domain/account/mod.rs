@@ -16,6 +16,7 @@ mod playbook;
 mod state;
 
 pub use command::{Asked, Command, DeliveryOutcome, Facts, Idempotency, RetryAsked, TaskRef};
+pub(crate) use decide::blobs_of;
 pub use decide::{Answer, Decided, Rejection, decide};
 pub use event::{AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated, WebhookAccepted};
 pub use playbook::render;

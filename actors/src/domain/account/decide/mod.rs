@@ -8,6 +8,7 @@ mod source;
 mod task;
 
 pub(super) use job::job_id;
+pub(crate) use task::blobs_of;
 
 use steward_cluster::clock::Timestamp;
 

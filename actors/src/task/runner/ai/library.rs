@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::document::{self, Document};
 use super::error::{failed, storage};
@@ -98,6 +99,8 @@ impl Library {
         if let Some(document) = self.loaded.lock().documents.get(key) {
             return Ok(Arc::clone(document));
         }
+        let bring = Handle::current().block_on(self.blobs.bring(&reference.blob));
+        bring.map_err(|error| failed(format!("bringing document {}: {error}", reference.document)))?;
         let bytes = fs::read(self.blobs.path(&reference.blob));
         let bytes = bytes.map_err(|error| storage(&format!("reading document {}", reference.document), &error))?;
         let document =

@@ -1,18 +1,20 @@
-//! Bytes too large for an event: content-addressed files in one local folder.
-//!
-//! Runners write blobs; events name them by hash; clients read them through the gateway.
-//!
-//! # Invariants
-//! - **B1 durable first**: [`BlobStore::keep`] returns after the file and its folder entry are on disk, so an event never
-//!   names a blob that a power cut could take.
-//! - **B2 content**: a blob's name is the BLAKE3 hash of its bytes; equal bytes are stored once.
+//! The folder of blobs on this node, and the way to those of others.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Copies, CopyError, Incoming};
+use crate::domain::ids::AccountId;
 
 /// How much of a file is hashed at a time.
 const HASH_CHUNK_BYTES: usize = 1 << 16;
+/// Where blobs lie that are on their way in.
+const INCOMING_FOLDER: &str = "incoming";
 
 /// The BLAKE3 hash of a blob, in lower-case hex.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,30 +42,82 @@ pub struct Blob {
     pub bytes: u64,
 }
 
-/// The folder of blobs.
-#[derive(Debug, Clone)]
+/// The folder of blobs. Cheap to clone.
+#[derive(Clone)]
 pub struct BlobStore {
     folder: PathBuf,
+    copies: Option<Arc<dyn Copies>>,
+}
+
+impl fmt::Debug for BlobStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobStore").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl BlobStore {
     /// Opens the folder, making it when it is not there.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
-        Ok(Self { folder })
+        let incoming = folder.join(INCOMING_FOLDER);
+        match fs::remove_dir_all(&incoming) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::create_dir_all(&incoming)?;
+        Ok(Self { folder, copies: None })
+    }
+
+    /// The same folder on a node that has others beside it.
+    #[must_use]
+    pub fn with_copies(&self, copies: Arc<dyn Copies>) -> Self {
+        Self { folder: self.folder.clone(), copies: Some(copies) }
     }
 
     /// Moves a finished file in. The file must be on the same file system (the job's scratch folder is).
     pub fn keep(&self, file: &Path) -> io::Result<Blob> {
         let (hash, bytes) = hash_file(file)?;
-        let path = self.path(&hash);
+        self.place(file, &hash)?;
+        Ok(Blob { hash, bytes })
+    }
+
+    /// Moves in a file whose hash is known.
+    pub(super) fn place(&self, file: &Path, hash: &BlobHash) -> io::Result<()> {
+        let path = self.path(hash);
         let parent = path.parent().expect("a blob path has a two-letter folder");
         fs::create_dir_all(parent)?;
         File::open(file)?.sync_all()?;
         fs::rename(file, &path)?;
         File::open(parent)?.sync_all()?;
-        File::open(&self.folder)?.sync_all()?;
-        Ok(Blob { hash, bytes })
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Whether the blob lies here.
+    #[must_use]
+    pub fn has(&self, hash: &BlobHash) -> bool {
+        self.path(hash).is_file()
+    }
+
+    /// Begins to take in a blob that another node sends.
+    pub async fn receive(&self, hash: &BlobHash) -> io::Result<Incoming> {
+        let path = self.folder.join(INCOMING_FOLDER).join(Uuid::now_v7().to_string());
+        Incoming::begin(self.clone(), hash.clone(), path).await
+    }
+
+    /// Makes sure that the blob lies here, if any node has it. A node that is alone has all there are.
+    pub async fn bring(&self, hash: &BlobHash) -> Result<(), CopyError> {
+        match &self.copies {
+            Some(copies) if !self.has(hash) => copies.fetch(hash).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Makes sure that the blob outlives this node, before an event of the account names it.
+    pub(crate) async fn spread(&self, account: &AccountId, hash: &BlobHash) -> Result<(), CopyError> {
+        match &self.copies {
+            Some(copies) => copies.spread(account, hash).await,
+            None => Ok(()),
+        }
     }
 
     /// Where a blob's bytes are. The file may be absent; opening it tells.

@@ -1,0 +1,49 @@
+//! Bytes too large for an event: content-addressed files in one local folder, copied between the nodes of a cluster.
+//!
+//! Runners write blobs; events name them by hash; clients read them through the gateway.
+//!
+//! # Invariants
+//! - **B1 durable first**: [`BlobStore::keep`] and [`Incoming::finish`] return after the file and its folder entry are on
+//!   disk, so an event never names a blob that a power cut could take.
+//! - **B2 content**: a blob's name is the BLAKE3 hash of its bytes, checked when they come from another node; equal bytes
+//!   are stored once.
+//! - **B3 copied first**: in a cluster a result is reported after a majority of the account's replicas has the blobs it
+//!   names, so that whoever leads next finds them.
+//! - **B4 found**: a blob that is missing here is brought from another node when it is needed, and soon after this node
+//!   took in a replica.
+
+mod backfill;
+mod incoming;
+mod store;
+
+pub use backfill::{Backfill, backfill};
+pub use incoming::Incoming;
+pub use store::{Blob, BlobHash, BlobStore};
+
+use std::io;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::ids::AccountId;
+
+/// Why a blob was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("no other node gave blob {0}")]
+    Absent(String),
+    #[error("only {copies} of {voters} replicas have blob {hash}")]
+    TooFew { hash: String, copies: usize, voters: usize },
+    #[error("who holds the account is not known here")]
+    Replicas,
+    #[error("could not read or write a blob")]
+    Disk(#[from] io::Error),
+}
+
+/// The folders of the other nodes.
+pub trait Copies: Send + Sync + 'static {
+    /// Brings a blob into this node's folder from whoever has it.
+    fn fetch<'a>(&'a self, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>>;
+
+    /// Copies a blob of this node's folder to a majority of the account's replicas.
+    fn spread<'a>(&'a self, account: &'a AccountId, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>>;
+}

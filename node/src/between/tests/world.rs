@@ -1,0 +1,202 @@
+//! A node with shards and workers of its own, served on a real port, and what another node believes about it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use steward_actors::blob::{BlobHash, BlobStore};
+use steward_actors::domain::account::{Asked, Command};
+use steward_actors::domain::ids::{AccountId, JobId};
+use steward_actors::domain::job::JobKind;
+use steward_actors::domain::task::{TASK_KINDS, TaskKind};
+use steward_actors::elsewhere::Commands;
+use steward_actors::shard::{Seat, Shards, ShardsConfig, open};
+use steward_actors::supervisor;
+use steward_actors::task::runner::{Reporter, Runner, TaskError, TaskRun};
+use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
+use steward_cluster::clock::{ManualClock, Timestamp};
+use steward_cluster::ids::{NodeId, ShardId};
+use steward_cluster::log::LogConfig;
+use steward_cluster::peers::{Lane, NotReachable};
+use steward_cluster::raft::Members;
+use steward_cluster::store::Engine;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Channel, Server};
+
+use super::super::{Neighbours, WorkServer};
+use crate::gateway::forward::{Leader, Whereabouts};
+
+/// Shards of the nodes under test.
+pub(super) const SHARDS: u16 = 2;
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Serves every kind of task; without slots it is never asked.
+struct Idle;
+
+impl Runner for Idle {
+    fn kinds(&self) -> &'static [TaskKind] {
+        &TASK_KINDS
+    }
+
+    fn run<'a>(&'a self, _run: &'a TaskRun, _reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
+        async { unreachable!("there is no slot") }.boxed()
+    }
+}
+
+/// What a node believes about who leads: the same of every shard.
+pub(super) struct Beliefs {
+    leader: Mutex<Leader>,
+    pub(super) corrections: Mutex<Vec<Option<NodeId>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Beliefs {
+    pub(super) fn new(leader: Leader) -> Arc<Self> {
+        let (leader, corrections) = (Mutex::new(leader), Mutex::default());
+        Arc::new(Self { leader, corrections, changes: watch::Sender::new(0) })
+    }
+
+    pub(super) fn set(&self, leader: Leader) {
+        *self.leader.lock() = leader;
+    }
+}
+
+impl Whereabouts for Beliefs {
+    fn leader(&self, _shard: ShardId) -> Leader {
+        *self.leader.lock()
+    }
+
+    fn is_replica_here(&self, _shard: ShardId) -> bool {
+        true
+    }
+
+    fn correct(&self, _shard: ShardId, leader: Option<NodeId>) {
+        self.corrections.lock().push(leader);
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// The other nodes of one under test.
+#[derive(Default)]
+pub(super) struct Wires {
+    pub(super) channels: BTreeMap<NodeId, Channel>,
+    pub(super) members: Option<Members>,
+}
+
+impl Neighbours for Wires {
+    fn others(&self) -> Vec<NodeId> {
+        self.channels.keys().copied().collect()
+    }
+
+    fn channel(&self, node: NodeId, _lane: Lane) -> Result<Channel, NotReachable> {
+        self.channels.get(&node).cloned().ok_or(NotReachable(node))
+    }
+
+    fn members(&self, _shard: ShardId) -> BoxFuture<'_, Option<Members>> {
+        std::future::ready(self.members.clone()).boxed()
+    }
+}
+
+/// A node that leads all its shards and gives its slots to nobody.
+pub(super) struct Node {
+    pub(super) shards: Shards,
+    pub(super) blobs: BlobStore,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) beliefs: Arc<Beliefs>,
+    pub(super) address: SocketAddr,
+    folder: TempDir,
+    _workers: Workers,
+    _stop: DropGuard,
+}
+
+impl Node {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
+        let board = Arc::new(TaskBoard::new(folder.path().join("scratch")));
+        let opened = open(&folder.path().join("data"), Engine::Fjall, CACHE_BYTES, LogConfig::default()).unwrap();
+        let config = ShardsConfig { shards: SHARDS, ..ShardsConfig::default() };
+        let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
+        let seat = Seat::alone(NodeId(1));
+        let shards = Shards::start(config, seat, opened, clock.clone(), vec![board.clone()], on_failure).await.unwrap();
+        let blobs = BlobStore::open(folder.path().join("blobs")).unwrap();
+        let workers = WorkersConfig { cpu_slots: 0, net_slots: 0, node: "node-1".to_owned(), boot: "a".to_owned() };
+        let commands = Commands::new(shards.clone(), None);
+        let workers =
+            Workers::start(workers, commands, board, blobs.clone(), clock.clone(), vec![Arc::new(Idle)]).unwrap();
+        let beliefs = Beliefs::new(Leader::Here);
+        let server = WorkServer {
+            shards: shards.clone(),
+            lessor: workers.lessor(),
+            blobs: blobs.clone(),
+            whereabouts: beliefs.clone(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = Server::builder()
+            .add_service(server.service())
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+        supervisor::spawn("inside", served);
+        Self { shards, blobs, clock, beliefs, address, folder, _workers: workers, _stop: stop.drop_guard() }
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        channel(self.address)
+    }
+
+    /// Where files may be made that become blobs.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps these bytes as a blob.
+    pub(super) fn keep(&self, bytes: &[u8]) -> BlobHash {
+        let file = self.folder().join("file");
+        std::fs::write(&file, bytes).unwrap();
+        self.blobs.keep(&file).unwrap().hash
+    }
+
+    /// An account with a job whose only task waits for a worker.
+    pub(super) async fn job(&self) -> (AccountId, JobId) {
+        let account = AccountId::parse("acme").unwrap();
+        let create = Command::CreateAccount { display_name: "Acme".to_owned(), wrapped_key: vec![] };
+        self.shards.execute(&account, asked(create)).await.unwrap();
+        let kind = JobKind::parse("summarize").unwrap();
+        let create = Command::CreateJob { kind, input: json!({"text": "t"}) };
+        let job = self.shards.execute(&account, asked(create)).await.unwrap().id;
+        (account, JobId::parse(&job).unwrap())
+    }
+}
+
+pub(super) fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+pub(super) fn asked(command: Command) -> Asked {
+    let (actor, correlation_id) = ("worker:node-2/b".to_owned(), "c".to_owned());
+    Asked { command, actor, correlation_id, causation_seq: 0, idempotency: None }
+}
+
+/// Waits until something is so, and fails when it never is.
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
