@@ -40,9 +40,9 @@ async fn working(folder: &Path, cpu_slots: usize) -> (Started, Arc<TaskBoard>, W
     let config = WorkersConfig { cpu_slots, net_slots: 1, node: "node-1".to_owned(), boot: "now".to_owned() };
     let clock = Arc::new(SystemClock::new());
     let shards: &Shards = &started;
-    let workers =
-        Workers::start(config, Commands::new(shards.clone(), None), Arc::clone(&board), clock, vec![Arc::new(Breaks)])
-            .unwrap();
+    let blobs = BlobStore::open(folder.join("blobs")).unwrap();
+    let commands = Commands::new(shards.clone(), None);
+    let workers = Workers::start(config, commands, Arc::clone(&board), blobs, clock, vec![Arc::new(Breaks)]).unwrap();
     (started, board, workers, account)
 }
 
