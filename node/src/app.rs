@@ -17,21 +17,25 @@ use serde_json::json;
 use steward_actors::blob::BlobStore;
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
-use steward_actors::elsewhere::Commands;
+use steward_actors::elsewhere::{Commands, Elsewhere};
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
-use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{Lessor, TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
+use steward_cluster::membership::View;
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security, TlsFiles};
 use steward_cluster::raft;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use uuid::Uuid;
 
-use crate::cluster::{self, Company, Internal, PeerReach, Place, Standing};
+use crate::between::{OtherFolders, Others, WorkServer};
+use crate::cluster::{self, Company, Internal, PeerReach, Place, Registered, Standing};
 use crate::config::Config;
 use crate::data_dir::{DataDir, SHARDS_FOLDER};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
@@ -131,6 +135,41 @@ impl Attentive {
     }
 }
 
+/// The other nodes, for whoever asks something of them.
+struct Around {
+    peers: Peers,
+    whereabouts: Arc<Standing>,
+    neighbours: Arc<Registered>,
+}
+
+impl Around {
+    fn new(node: NodeId, company: &Company, shards: &Shards, view: watch::Receiver<Arc<View>>) -> Self {
+        let peers = company.peers().clone();
+        let whereabouts = Standing::new(node, shards.clone(), view.clone());
+        let neighbours = Arc::new(Registered { node, peers: peers.clone(), shards: shards.clone(), view });
+        Self { peers, whereabouts, neighbours }
+    }
+
+    /// The same blobs, of which other nodes have copies.
+    fn share(&self, node: NodeId, blobs: BlobStore, shards: u16) -> BlobStore {
+        let copies = OtherFolders::new(node, self.neighbours.clone(), blobs.clone(), shards);
+        blobs.with_copies(Arc::new(copies))
+    }
+
+    fn elsewhere(&self, shards: u16) -> Arc<dyn Elsewhere> {
+        Arc::new(Others::new(self.neighbours.clone(), self.whereabouts.clone(), shards))
+    }
+
+    fn forwarder(&self, node: NodeId, shards: u16, clock: &Arc<dyn Clock>) -> Arc<Forwarder> {
+        let reach = Arc::new(PeerReach(self.peers.clone()));
+        Arc::new(Forwarder::new(node, shards, self.whereabouts.clone(), reach, Arc::clone(clock)))
+    }
+
+    fn work(&self, shards: &Shards, lessor: Lessor, blobs: BlobStore) -> WorkServer {
+        WorkServer { shards: shards.clone(), lessor, blobs, whereabouts: self.whereabouts.clone() }
+    }
+}
+
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
@@ -152,10 +191,13 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
 
-    // ⑨: workers and deliveries.
+    // ⑨: workers and deliveries, and what they ask of other nodes.
+    let around = company.as_ref().map(|company| Around::new(node, company, &shards, view));
+    let own_blobs = blobs.clone();
+    let blobs = around.as_ref().map_or(blobs.clone(), |around| around.share(node, blobs, shard_count));
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
-    let commands = Commands::new(shards.clone(), None);
+    let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(shard_count)));
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
     let workers = Workers::start(workers, commands.clone(), tasks, blobs.clone(), Arc::clone(&clock), runners)?;
     let (deliveries, sealing) = (Arc::clone(&attentive.deliveries), Arc::clone(&sealer));
@@ -181,14 +223,12 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
     let (hooks, body_bytes_max) = (HookMetrics::new(), config.http.body_bytes_max);
     let http_state = Arc::new(HttpState { gateway, sources: attentive.sources, metrics, hooks, body_bytes_max });
-    let forwarder = company.as_ref().map(|company| {
-        let whereabouts = Standing::new(node, shards.clone(), view);
-        let reach = Arc::new(PeerReach(company.peers().clone()));
-        Arc::new(Forwarder::new(node, shard_count, whereabouts, reach, Arc::clone(&clock)))
-    });
-    let inside = company.as_ref().zip(internal).zip(forwarder.clone()).map(|((company, internal), forwarder)| {
-        let routes = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
-        internal.serve(company.peers(), routes, &shards, snapshots_folder(&data_dir))
+    let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
+    let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
+        let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
+        let work = around.work(&shards, workers.lessor(), own_blobs);
+        let routes = Routes::from(passed_on).add_service(work.service());
+        internal.serve(&around.peers, routes, &shards, snapshots_folder(&data_dir))
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);
     readiness.set(true);

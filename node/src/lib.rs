@@ -4,7 +4,6 @@
 //! `config` says how, `telemetry` tells what happened.
 
 mod app;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired by the composition root of a node with peers"))]
 mod between;
 mod cli;
 mod cluster;

@@ -21,10 +21,6 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),
     ("report_members", "the tests of membership stand in for the executor, which reports by itself"),
-    ("WorkServer", "the work of others, asked of this node; served once nodes have connections"),
-    ("Others", "the work of this node, asked of others; made once nodes have connections"),
-    ("OtherFolders", "the blobs of others; made once nodes have connections"),
-    ("with_copies", "the blobs of others; given once nodes have connections"),
     ("backfill", "the blobs that a new replica lacks; started once nodes have connections"),
     ("set_draining", "membership that a single node has no use for; a node on its way out calls it"),
 ];

@@ -49,11 +49,11 @@ impl Internal {
         Ok(Some(Self { listener, address, advertise }))
     }
 
-    /// Serves other nodes: what they send to the shards, and `routes` for what they pass on.
-    pub(crate) fn serve(self, peers: &Peers, routes: axum::Router, shards: &Shards, snapshots: PathBuf) -> Serving {
+    /// Serves other nodes: what they send to the shards, and `routes` for what they pass on and ask.
+    pub(crate) fn serve(self, peers: &Peers, routes: Routes, shards: &Shards, snapshots: PathBuf) -> Serving {
         let stop = CancellationToken::new();
         let (peers, driver, stopped) = (peers.clone(), Arc::new(shards.driver()), stop.clone());
-        let serve = async move { peers.serve(self.listener, Routes::from(routes), driver, snapshots, stopped).await };
+        let serve = async move { peers.serve(self.listener, routes, driver, snapshots, stopped).await };
         Serving { stop, task: supervisor::spawn("internal", serve) }
     }
 }

@@ -11,6 +11,7 @@
 mod company;
 mod internal;
 mod join;
+mod neighbours;
 mod reach;
 mod remembered;
 mod whereabouts;
@@ -18,5 +19,6 @@ mod whereabouts;
 pub(crate) use company::{Company, WishError, unseen};
 pub(crate) use internal::{Internal, Serving};
 pub(crate) use join::{Place, join, rebuild};
+pub(crate) use neighbours::Registered;
 pub(crate) use reach::PeerReach;
 pub(crate) use whereabouts::Standing;
