@@ -1,9 +1,10 @@
 //! Accounts with a webhook source each: setting them up, signing requests to them, and reading back what arrived.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
@@ -48,18 +49,37 @@ pub(crate) fn secret(account: &str) -> String {
     format!("secret-of-{account}")
 }
 
-/// The accounts of one node.
+/// What should not be among webhooks that were read back.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    /// Acknowledged and not there.
+    pub(crate) lost: usize,
+    /// There more than once, acknowledged or not.
+    pub(crate) doubled: usize,
+}
+
+impl Found {
+    /// Fails when there is any.
+    pub(crate) fn none(self, prefix: &str) -> anyhow::Result<()> {
+        let Self { lost, doubled } = self;
+        ensure!(lost + doubled == 0, "of the webhooks of {prefix} {lost} are lost and {doubled} doubled");
+        Ok(())
+    }
+}
+
+/// The accounts, as they are read through one node.
+#[derive(Clone)]
 pub(crate) struct Inbox {
-    sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// How far each account was read back.
     read: Vec<u64>,
 }
 
 impl Inbox {
     /// Makes the accounts and their sources.
-    pub(crate) async fn make(node: &Node, accounts: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn make(node: &Node, accounts: Range<usize>) -> anyhow::Result<Self> {
         let api = node.api().await?;
-        let made = (0..accounts).map(|at| make_source(api.clone(), format!("a{at}")));
+        let made = accounts.map(|at| make_source(api.clone(), format!("a{at}")));
         let sources: Vec<Source> = stream::iter(made).buffered(SETUP_CONCURRENT).try_collect().await?;
         Ok(Self { read: vec![0; sources.len()], sources })
     }
@@ -79,6 +99,18 @@ impl Inbox {
         outcome: &Outcome,
     ) -> anyhow::Result<()> {
         ensure!(outcome.refused == 0, "{} webhooks of {prefix} were refused", outcome.refused);
+        let found = self.compare(node, prefix, requests, &outcome.acknowledged).await?;
+        found.none(prefix)
+    }
+
+    /// Reads everything new of every account and counts what should not be.
+    pub(crate) async fn compare(
+        &mut self,
+        node: &Node,
+        prefix: &str,
+        requests: usize,
+        acknowledged: &[usize],
+    ) -> anyhow::Result<Found> {
         let mut times = vec![0_u32; requests];
         let reads = self.sources.iter().zip(self.read.iter_mut()).map(|(source, after)| async move {
             let mut found = vec![];
@@ -88,29 +120,30 @@ impl Inbox {
         while let Some(found) = found.try_next().await? {
             found.into_iter().for_each(|at| times[at] += 1);
         }
-        let lost = outcome.acknowledged.iter().filter(|at| times[**at] == 0).count();
+        let lost = acknowledged.iter().filter(|at| times[**at] == 0).count();
         let doubled = times.iter().filter(|times| **times > 1).count();
-        if lost + doubled > 0 {
-            let acknowledged = outcome.acknowledged.len();
-            bail!("of {acknowledged} acknowledged webhooks of {prefix} {lost} are lost and {doubled} doubled");
-        }
-        Ok(())
+        Ok(Found { lost, doubled })
     }
 }
 
 /// Which source a request goes to: neighbours are spread over all of them.
-fn source_of(at: usize, sources: usize) -> usize {
+pub(crate) fn source_of(at: usize, sources: usize) -> usize {
     at.wrapping_mul(7919) % sources
 }
 
 /// Signed webhooks.
 pub(crate) fn signed(sources: &[Source], prefix: &str, requests: usize) -> Requests {
-    let filler = "x".repeat(BODY_BYTES);
+    signed_over(sources, prefix, requests, &"x".repeat(BODY_BYTES))
+}
+
+/// Signed webhooks with bodies as long as the filler, which fills them.
+pub(crate) fn signed_over(sources: &[Source], prefix: &str, requests: usize, filler: &str) -> Requests {
+    let body_bytes = filler.len();
     let mut all = Requests::default();
     for at in 0..requests {
         let source = &sources[source_of(at, sources.len())];
         let mut body = format!("{{\"id\":\"{prefix}-{at}\",\"payload\":\"");
-        body.push_str(&filler[..BODY_BYTES - body.len() - 2]);
+        body.push_str(&filler[..body_bytes - body.len() - 2]);
         body.push_str("\"}");
         let mut mac = source.mac.clone();
         mac.update(body.as_bytes());
@@ -119,7 +152,7 @@ pub(crate) fn signed(sources: &[Source], prefix: &str, requests: usize) -> Reque
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nx-github-event: push\r\n\
              x-github-delivery: {prefix}-{at}\r\nx-hub-signature-256: sha256={signature}\r\n\
-             content-length: {BODY_BYTES}\r\n\r\n"
+             content-length: {body_bytes}\r\n\r\n"
         );
         all.push(|bytes| {
             bytes.extend_from_slice(head.as_bytes());

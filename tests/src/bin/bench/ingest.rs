@@ -15,9 +15,9 @@ use crate::peers::{Cell, Peers};
 use crate::{Settings, figure, log, meter};
 
 /// Time before the measured time, for caches and connections.
-const WARMUP: Duration = Duration::from_secs(1);
+pub(crate) const WARMUP: Duration = Duration::from_secs(1);
 /// Requests made ready per second of load; more than any server here answers.
-const RATE_MAX: usize = 60_000;
+pub(crate) const RATE_MAX: usize = 60_000;
 const RATE_MAX_BARE: usize = 100_000;
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 /// Where the targets speak of ratios.
@@ -52,14 +52,14 @@ pub(crate) async fn driven(plan: Plan, requests: &Rc<Requests>, pids: &[u32]) ->
 }
 
 /// Shows whoever waits how far the run is.
-fn progress(run: usize, what: &str, connections: usize, sample: Sample) {
+pub(crate) fn progress(run: usize, what: &str, connections: usize, sample: Sample) {
     let Sample { rate_per_s, cpu_ms, other_cores, .. } = sample;
     let line = format!("# run {run}, {what}, {connections} connections: {rate_per_s:.0}/s, {cpu_ms:.3} CPU-ms each");
     figure::say(&format!("{line}, others used {other_cores:.2} cores"));
 }
 
 /// The node under test with its accounts.
-struct Subject {
+pub(crate) struct Subject {
     node: Node,
     inbox: Inbox,
     measured: Duration,
@@ -68,8 +68,8 @@ struct Subject {
 }
 
 /// What is known of one cell of the node itself.
-struct Own {
-    sample: Sample,
+pub(crate) struct Own {
+    pub(crate) sample: Sample,
     p50_ms: f64,
     p99_ms: f64,
     p999_ms: f64,
@@ -79,33 +79,33 @@ struct Own {
 
 /// How a cell drives the node.
 #[derive(Clone, Copy)]
-struct Drive {
-    connections: usize,
-    rate_per_s: Option<f64>,
-    hot: bool,
+pub(crate) struct Drive {
+    pub(crate) connections: usize,
+    pub(crate) rate_per_s: Option<f64>,
+    pub(crate) hot: bool,
 }
 
 impl Drive {
-    fn peak(connections: usize) -> Self {
+    pub(crate) fn peak(connections: usize) -> Self {
         Self { connections, rate_per_s: None, hot: false }
     }
 }
 
 impl Subject {
-    async fn start(settings: &Settings, node_settings: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn start(settings: &Settings, node_settings: &[&str]) -> anyhow::Result<Self> {
         let node = Node::start(&settings.steward, node_settings)?;
-        let inbox = Inbox::make(&node, bare::ACCOUNTS).await?;
+        let inbox = Inbox::make(&node, 0..bare::ACCOUNTS).await?;
         Ok(Self { node, inbox, measured: settings.measured, cells: 0 })
     }
 
-    async fn cell(&mut self, drive: Drive) -> anyhow::Result<Own> {
+    pub(crate) async fn cell(&mut self, drive: Drive) -> anyhow::Result<Own> {
         self.cells += 1;
         let prefix = format!("c{}", self.cells);
         let requests = ready(RATE_MAX, self.measured)?;
         let requests = self.inbox.requests(&prefix, requests, drive.hot);
         let before = self.node.counters().await?;
         let plan = Plan {
-            address: self.node.http,
+            addresses: vec![self.node.http],
             connections: drive.connections,
             warmup: WARMUP,
             measured: self.measured,
@@ -131,7 +131,7 @@ impl Subject {
 }
 
 /// How many requests to make ready.
-fn ready(rate_max: usize, measured: Duration) -> anyhow::Result<usize> {
+pub(crate) fn ready(rate_max: usize, measured: Duration) -> anyhow::Result<usize> {
     Ok(rate_max * usize::try_from((WARMUP + measured).as_secs()).context("too long")?)
 }
 
@@ -151,7 +151,7 @@ impl Column {
     }
 }
 
-fn rates(samples: &[Sample]) -> Vec<f64> {
+pub(crate) fn rates(samples: &[Sample]) -> Vec<f64> {
     samples.iter().map(|sample| sample.rate_per_s).collect()
 }
 
@@ -212,7 +212,7 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
 
 async fn bare_cell(bare: &Bare, connections: usize, measured: Duration) -> anyhow::Result<Sample> {
     let requests = Rc::new(signed(&bare_sources(bare::ACCOUNTS), "bare", ready(RATE_MAX_BARE, measured)?));
-    let plan = Plan { address: bare.address, connections, warmup: WARMUP, measured, rate_per_s: None };
+    let plan = Plan { addresses: vec![bare.address], connections, warmup: WARMUP, measured, rate_per_s: None };
     Ok(driven(plan, &requests, &[bare.pid()]).await?.1)
 }
 

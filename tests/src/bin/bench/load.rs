@@ -40,16 +40,17 @@ impl Requests {
         self.ends.len()
     }
 
-    fn get(&self, at: usize) -> Option<&[u8]> {
+    pub(crate) fn get(&self, at: usize) -> Option<&[u8]> {
         let start = if at == 0 { 0 } else { *self.ends.get(at - 1)? };
         self.bytes.get(start..*self.ends.get(at)?)
     }
 }
 
 /// How to drive.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Plan {
-    pub(crate) address: SocketAddr,
+    /// Connections are spread over these evenly.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) connections: usize,
     pub(crate) warmup: Duration,
     pub(crate) measured: Duration,
@@ -77,9 +78,10 @@ impl Outcome {
 /// Drives a server until the plan's time is over and every request in hand is answered.
 pub(crate) async fn drive(plan: Plan, requests: &Rc<Requests>) -> anyhow::Result<Outcome> {
     let mut connections = Vec::with_capacity(plan.connections);
-    for _ in 0..plan.connections {
-        connections.push(Connection::open(plan.address).await.context("cannot connect")?);
+    for address in plan.addresses.iter().cycle().take(plan.connections) {
+        connections.push(Connection::open(*address).await.context("cannot connect")?);
     }
+    let time = plan.warmup + plan.measured + ANSWERS_MAX;
     let driving = Rc::new(Driving::new(plan, Rc::clone(requests))?);
     let pacer = driving.pace.as_ref().map(Pace::start).transpose()?;
     let local = LocalSet::new();
@@ -91,7 +93,6 @@ pub(crate) async fn drive(plan: Plan, requests: &Rc<Requests>) -> anyhow::Result
         }
         anyhow::Ok(())
     });
-    let time = plan.warmup + plan.measured + ANSWERS_MAX;
     tokio::time::timeout(time, all).await.context("answers are missing")??;
     drop(local);
     if let Some(pacer) = pacer {

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod bare;
+mod cluster;
 mod figure;
 mod http;
 mod idle;
@@ -36,7 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
              [--connections N,…]
-families: idle log ingest hot accounts";
+families: idle log ingest hot accounts cluster; parts of the last: cluster-ingest cluster-kill cluster-moves
+          cluster-idle, and cluster-join, which is measured only when it is named";
 
 /// What to measure, and with what.
 pub(crate) struct Settings {
@@ -83,7 +85,12 @@ impl Settings {
     }
 
     fn wants(&self, family: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == family)
+        self.only.is_empty() || self.names(family)
+    }
+
+    /// Whether it was asked for by name.
+    fn names(&self, family: &str) -> bool {
+        self.only.iter().any(|only| only == family)
     }
 }
 
@@ -122,6 +129,9 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
         if settings.wants("accounts") {
             accounts::measure(settings, &mut report).await?;
+        }
+        if cluster::PARTS.iter().any(|part| settings.wants(part)) {
+            cluster::measure(settings, &mut report).await?;
         }
         anyhow::Ok(())
     })?;

@@ -67,7 +67,8 @@ impl Drop for Program {
 pub(crate) struct Node {
     // Stopped before its folder goes.
     program: Program,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
+    pub(crate) id: u64,
     pub(crate) http: SocketAddr,
     pub(crate) key: String,
     pub(crate) ready_in: Duration,
@@ -91,19 +92,26 @@ impl Node {
     /// Starts a node with these settings (`key=value`).
     pub(crate) fn start(steward: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let ready_file = folder.path().join("ready.json");
+        let node = Self::start_in(steward, folder.path(), settings)?;
+        Ok(Self { _folder: Some(folder), ..node })
+    }
+
+    /// Starts a node over a folder that outlives it.
+    pub(crate) fn start_in(steward: &Path, folder: &Path, settings: &[&str]) -> anyhow::Result<Self> {
+        let ready_file = folder.join("ready.json");
+        fs::remove_file(&ready_file).ok(); // Of an earlier start, if there was one.
         let mut command = Command::new(steward);
-        command.arg("node").arg("--data-dir").arg(folder.path().join("data")).arg("--ready-file").arg(&ready_file);
+        command.arg("node").arg("--data-dir").arg(folder.join("data")).arg("--ready-file").arg(&ready_file);
         command.args(["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--set", "log.level=warn"]);
         settings.iter().for_each(|setting| {
             command.args(["--set", setting]);
         });
         let clock = SystemClock::new();
-        let mut program = Program::start(&mut command, &folder.path().join("node.log"))?;
+        let mut program = Program::start(&mut command, &folder.join("node.log"))?;
         let ready = program.wait_for("the node", || {
             serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&ready_file).ok()?).ok()
         });
-        let ready = ready.with_context(|| fs::read_to_string(folder.path().join("node.log")).unwrap_or_default())?;
+        let ready = ready.with_context(|| fs::read_to_string(folder.join("node.log")).unwrap_or_default())?;
         let ready_in = clock.monotonic();
         let text = |field: &str| {
             let value = ready[field].as_str().map(str::to_owned);
@@ -112,7 +120,8 @@ impl Node {
         let key = fs::read_to_string(text("operator_key_file")?).context("cannot read the operator's key")?;
         Ok(Self {
             program,
-            _folder: folder,
+            _folder: None,
+            id: ready["node"].as_u64().context("the ready file has no node")?,
             http: text("http")?.parse().context("the node's address is none")?,
             key: key.trim().to_owned(),
             ready_in,
@@ -122,6 +131,11 @@ impl Node {
 
     pub(crate) fn pid(&self) -> u32 {
         self.program.pid()
+    }
+
+    /// SIGKILL. Does not wait for the end.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.program.0.kill().context("a node cannot be killed")
     }
 
     pub(crate) async fn api(&self) -> anyhow::Result<Api> {

@@ -49,9 +49,19 @@ impl Peers {
 
     /// Starts the only one with a hot key to compare.
     pub(crate) async fn start_restate(settings: &Settings) -> anyhow::Result<Self> {
-        let restate = installed("restate", Restate::start(&settings.peers).await?);
-        let names = restate.iter().map(|_| "restate-1.7.12".to_owned()).collect();
-        Ok(Self { names, restate, postgres: None, bullmq: None })
+        let restate = installed("restate", Restate::start(&settings.peers, 1).await?);
+        Ok(Self::only(restate, "restate-1.7.12"))
+    }
+
+    /// Starts the only one that keeps its copies itself, on three nodes.
+    pub(crate) async fn start_restate_cluster(settings: &Settings) -> anyhow::Result<Self> {
+        let restate = installed("restate", Restate::start(&settings.peers, 3).await?);
+        Ok(Self::only(restate, "restate-1.7.12-3-nodes"))
+    }
+
+    fn only(restate: Option<Restate>, name: &str) -> Self {
+        let names = restate.iter().map(|_| name.to_owned()).collect();
+        Self { names, restate, postgres: None, bullmq: None }
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -82,12 +92,12 @@ fn installed<P>(name: &str, peer: Option<P>) -> Option<P> {
 }
 
 /// A port that is free now.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port")?;
     Ok(listener.local_addr()?.port())
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 

@@ -1,4 +1,4 @@
-//! Restate: one node, durable, with a virtual object per account that drops events it has seen.
+//! Restate: one server or a cluster of them, durable, with a virtual object per account that drops events it has seen.
 //!
 //! The handler is the official TypeScript SDK's; with the Rust SDK the server is the bottleneck all the same.
 
@@ -22,66 +22,116 @@ const SERVER: &str = "node_modules/@restatedev/restate-server-linux-x64/bin/rest
 const HANDLER: &str = include_str!("restate.mjs");
 /// More per second than it answers.
 const RATE_MAX: usize = 20_000;
+/// Keys each server is asked for before it is measured; the default are 24 partitions.
+const FIRST_KEYS: usize = 100;
 const POLL: Duration = Duration::from_millis(100);
 
+/// Where one server of it listens.
+#[derive(Clone, Copy)]
+struct Ports {
+    node: u16,
+    ingress: u16,
+    admin: u16,
+}
+
+impl Ports {
+    fn free() -> anyhow::Result<Self> {
+        Ok(Self { node: free_port()?, ingress: free_port()?, admin: free_port()? })
+    }
+}
+
 pub(crate) struct Restate {
-    server: Program,
+    // Stopped before their folder goes.
+    servers: Vec<Program>,
     handler: Program,
     _folder: TempDir,
-    ingress: u16,
+    ports: Vec<Ports>,
 }
 
 impl Restate {
-    /// None when it is not installed.
-    pub(crate) async fn start(peers: &Path) -> anyhow::Result<Option<Self>> {
+    /// Starts so many servers as one system. None when it is not installed.
+    pub(crate) async fn start(peers: &Path, servers: usize) -> anyhow::Result<Option<Self>> {
         let binary = peers.join(SERVER);
         if !binary.exists() {
             return Ok(None);
         }
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let (ingress, admin, node, service) = (free_port()?, free_port()?, free_port()?, free_port()?);
-        let settings = folder.path().join("restate.toml");
-        let data = folder.path().join("data");
-        let text = format!(
-            "node-name = \"n1\"\ncluster-name = \"bench\"\nbase-dir = \"{}\"\ndisable-telemetry = true\n\
-             bind-ip = \"127.0.0.1\"\nbind-port = {node}\nlisten-mode = \"tcp\"\n\
-             advertised-address = \"http://127.0.0.1:{node}\"\nlog-filter = \"warn\"\n\
-             [ingress]\nbind-ip = \"127.0.0.1\"\nbind-port = {ingress}\n\
-             [admin]\nbind-ip = \"127.0.0.1\"\nbind-port = {admin}\ndisable-web-ui = true\n",
-            data.display()
-        );
-        std::fs::write(&settings, text).context("cannot write Restate's settings")?;
+        let service = free_port()?;
         let script = put_script(peers, "restate.mjs", HANDLER)?;
         let mut handler = Command::new("node");
         handler.arg(script).arg(service.to_string());
         let handler = Program::start(&mut handler, &folder.path().join("handler.log"))?;
-        let mut server = Command::new(binary);
-        server.args(["--no-logo", "-c"]).arg(&settings).env("DO_NOT_TRACK", "1");
-        let server = Program::start(&mut server, &folder.path().join("server.log"))?;
-        until(ingress, "GET /restate/health HTTP/1.1\r\nhost: bench\r\n\r\n").await?;
+        let ports = (0..servers).map(|_| Ports::free()).collect::<anyhow::Result<Vec<Ports>>>()?;
+        let mut started = vec![];
+        for at in 0..servers {
+            let file = folder.path().join(format!("n{at}.toml"));
+            std::fs::write(&file, settings(folder.path(), &ports, at)).context("cannot write Restate's settings")?;
+            let mut server = Command::new(&binary);
+            server.args(["--no-logo", "-c"]).arg(&file).env("DO_NOT_TRACK", "1");
+            started.push(Program::start(&mut server, &folder.path().join(format!("n{at}.log")))?);
+        }
+        for ports in &ports {
+            until(ports.ingress, "GET /restate/health HTTP/1.1\r\nhost: bench\r\n\r\n").await?;
+        }
         let body = format!("{{\"uri\":\"http://127.0.0.1:{service}\"}}");
-        let deploy = format!(
-            "POST /deployments HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        until(admin, &deploy).await?;
-        Ok(Some(Self { server, handler, _folder: folder, ingress }))
+        until(ports[0].admin, &post("/deployments", &body)).await?;
+        // Every partition has a leader, and every server knows, once each has answered for many keys.
+        for ports in &ports {
+            for key in 0..FIRST_KEYS {
+                let body = format!("{{\"id\":\"{}\",\"payload\":\"\"}}", ports.ingress);
+                until(ports.ingress, &post(&format!("/AccountInbox/first-{key}/ingest"), &body)).await?;
+            }
+        }
+        Ok(Some(Self { servers: started, handler, _folder: folder, ports }))
     }
 
     pub(crate) async fn measure(&self, cell: Cell) -> anyhow::Result<Sample> {
         let seconds = usize::try_from((cell.warmup + cell.measured).as_secs()).context("too long")?;
         let requests = Rc::new(requests(cell, RATE_MAX * seconds));
         let plan = Plan {
-            address: local(self.ingress),
+            addresses: self.ports.iter().map(|ports| local(ports.ingress)).collect(),
             connections: cell.connections,
             warmup: cell.warmup,
             measured: cell.measured,
             rate_per_s: None,
         };
-        let (outcome, sample) = driven(plan, &requests, &[self.server.pid(), self.handler.pid()]).await?;
+        let pids: Vec<u32> = self.servers.iter().chain([&self.handler]).map(Program::pid).collect();
+        let (outcome, sample) = driven(plan, &requests, &pids).await?;
         ensure!(outcome.refused == 0, "Restate refused {} calls", outcome.refused);
         Ok(sample)
     }
+}
+
+/// The settings of one server. The first makes the cluster, the others look for it; two of three copies are asked for,
+/// as Restate's own guide for three nodes does.
+fn settings(folder: &Path, ports: &[Ports], at: usize) -> String {
+    let Ports { node, ingress, admin } = ports[at];
+    let data = folder.join(format!("n{at}"));
+    let alone = format!(
+        "node-name = \"n{at}\"\ncluster-name = \"bench\"\nbase-dir = \"{}\"\ndisable-telemetry = true\n\
+         bind-ip = \"127.0.0.1\"\nbind-port = {node}\nlisten-mode = \"tcp\"\nlog-filter = \"warn\"\n\
+         advertised-address = \"http://127.0.0.1:{node}\"\n",
+        data.display()
+    );
+    let listeners = format!(
+        "[ingress]\nbind-ip = \"127.0.0.1\"\nbind-port = {ingress}\n\
+         [admin]\nbind-ip = \"127.0.0.1\"\nbind-port = {admin}\ndisable-web-ui = true\n"
+    );
+    if ports.len() == 1 {
+        return alone + &listeners;
+    }
+    let addresses: Vec<String> = ports.iter().map(|ports| format!("\"http://127.0.0.1:{}\"", ports.node)).collect();
+    let (is_first, addresses) = (at == 0, addresses.join(", "));
+    let together =
+        format!("auto-provision = {is_first}\ndefault-replication = 2\n[metadata-client]\naddresses = [{addresses}]\n");
+    alone + &together + &listeners
+}
+
+fn post(path: &str, body: &str) -> String {
+    let len = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}"
+    )
 }
 
 fn requests(cell: Cell, count: usize) -> Requests {
