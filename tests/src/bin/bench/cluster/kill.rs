@@ -23,7 +23,7 @@ const BEFORE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(8);
 /// The rate is back when it is this share of what it was …
 const BACK_SHARE: f64 = 0.8;
-/// … over so many windows of this length together.
+/// … in each of so many windows of this length in a row.
 const WINDOW: Duration = Duration::from_millis(100);
 const WINDOWS: u32 = 5;
 /// Requests are made ready for so much longer than planned, because the kill itself takes a moment.
@@ -112,7 +112,9 @@ fn times(deliveries: &[Delivery], killed: Duration) -> Seen {
         count(after(from + length) - after(from)) / length.as_secs_f64()
     };
     let before = within(killed.saturating_sub(BEFORE / 2), BEFORE / 2);
-    let is_back = |at: &u32| within(killed + WINDOW * *at, WINDOW * WINDOWS) >= before * BACK_SHARE;
+    let is_high = |at: u32| within(killed + WINDOW * at, WINDOW) >= before * BACK_SHARE;
+    // Each of them: what had to wait comes in a burst, which would make up for the gap before it.
+    let is_back = |at: &u32| (*at..at + WINDOWS).all(is_high);
     let windows = u32::try_from(AFTER.as_millis() / WINDOW.as_millis()).unwrap_or(u32::MAX);
     let back = (0..windows).find(is_back).map_or(AFTER, |at| WINDOW * at);
     Seen {
