@@ -84,10 +84,7 @@ impl Doors {
                 Ok(Err(error)) => (error.kind().to_string(), false),
                 Err(_) => ("no answer".to_owned(), false),
             };
-            let mut troubles = self.troubles.borrow_mut();
-            *troubles.counts.entry(trouble).or_default() += 1;
-            troubles.final_ones += u64::from(is_final);
-            drop(troubles);
+            self.note(trouble, is_final);
             if is_final {
                 return false;
             }
@@ -96,6 +93,12 @@ impl Doors {
             }
         }
         false
+    }
+
+    fn note(&self, trouble: String, is_final: bool) {
+        let mut troubles = self.troubles.borrow_mut();
+        *troubles.counts.entry(trouble).or_default() += 1;
+        troubles.final_ones += u64::from(is_final);
     }
 
     pub(crate) fn troubles(self) -> Troubles {
