@@ -14,32 +14,29 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rand::Rng as _;
 use serde_json::json;
-use steward_actors::blob::BlobStore;
+use steward_actors::blob::{Backfill, BlobStore};
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
-use steward_actors::elsewhere::{Commands, Elsewhere};
+use steward_actors::elsewhere::Commands;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
-use steward_actors::task::{Lessor, TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
-use steward_cluster::membership::View;
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security, TlsFiles};
 use steward_cluster::raft;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use uuid::Uuid;
 
-use crate::between::{OtherFolders, Others, WorkServer};
-use crate::cluster::{self, Company, Internal, PeerReach, Place, Registered, Standing};
+use crate::cluster::{self, Around, Company, Internal, Place};
 use crate::config::Config;
 use crate::data_dir::{DataDir, SHARDS_FOLDER};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
-use crate::gateway::forward::{self, Forwarder};
+use crate::gateway::forward;
 use crate::gateway::grpc::{self, Operations};
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
 use crate::gateway::{Gateway, Readiness, Serving};
@@ -121,52 +118,26 @@ struct Attentive {
     sources: Arc<KnownSources>,
     tasks: Arc<TaskBoard>,
     deliveries: Arc<DeliveryBoard>,
+    /// Blobs that other nodes may have and this one lacks; none on a node that is alone.
+    missing: Option<Arc<Backfill>>,
 }
 
 impl Attentive {
     fn new(config: &Config) -> Self {
         let (keys, sources) = (Arc::new(KnownKeys::new()), Arc::new(KnownSources::new()));
         let (tasks, deliveries) = (Arc::new(TaskBoard::new(config.scratch_dir())), Arc::new(DeliveryBoard::new()));
-        Self { keys, sources, tasks, deliveries }
+        let missing = (!config.cluster.name.is_empty()).then(|| Arc::new(Backfill::new()));
+        Self { keys, sources, tasks, deliveries, missing }
     }
 
     fn observers(&self) -> Vec<Arc<dyn Observer>> {
-        vec![self.keys.clone(), self.sources.clone(), self.tasks.clone(), self.deliveries.clone()]
-    }
-}
-
-/// The other nodes, for whoever asks something of them.
-struct Around {
-    peers: Peers,
-    whereabouts: Arc<Standing>,
-    neighbours: Arc<Registered>,
-}
-
-impl Around {
-    fn new(node: NodeId, company: &Company, shards: &Shards, view: watch::Receiver<Arc<View>>) -> Self {
-        let peers = company.peers().clone();
-        let whereabouts = Standing::new(node, shards.clone(), view.clone());
-        let neighbours = Arc::new(Registered { node, peers: peers.clone(), shards: shards.clone(), view });
-        Self { peers, whereabouts, neighbours }
-    }
-
-    /// The same blobs, of which other nodes have copies.
-    fn share(&self, node: NodeId, blobs: BlobStore, shards: u16) -> BlobStore {
-        let copies = OtherFolders::new(node, self.neighbours.clone(), blobs.clone(), shards);
-        blobs.with_copies(Arc::new(copies))
-    }
-
-    fn elsewhere(&self, shards: u16) -> Arc<dyn Elsewhere> {
-        Arc::new(Others::new(self.neighbours.clone(), self.whereabouts.clone(), shards))
-    }
-
-    fn forwarder(&self, node: NodeId, shards: u16, clock: &Arc<dyn Clock>) -> Arc<Forwarder> {
-        let reach = Arc::new(PeerReach(self.peers.clone()));
-        Arc::new(Forwarder::new(node, shards, self.whereabouts.clone(), reach, Arc::clone(clock)))
-    }
-
-    fn work(&self, shards: &Shards, lessor: Lessor, blobs: BlobStore) -> WorkServer {
-        WorkServer { shards: shards.clone(), lessor, blobs, whereabouts: self.whereabouts.clone() }
+        let always: [Arc<dyn Observer>; 4] =
+            [self.keys.clone(), self.sources.clone(), self.tasks.clone(), self.deliveries.clone()];
+        let mut observers: Vec<Arc<dyn Observer>> = always.into();
+        if let Some(missing) = self.missing.clone() {
+            observers.push(missing);
+        }
+        observers
     }
 }
 
@@ -195,6 +166,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let around = company.as_ref().map(|company| Around::new(node, company, &shards, view));
     let own_blobs = blobs.clone();
     let blobs = around.as_ref().map_or(blobs.clone(), |around| around.share(node, blobs, shard_count));
+    let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(shard_count)));
@@ -228,7 +200,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
         let work = around.work(&shards, workers.lessor(), own_blobs);
         let routes = Routes::from(passed_on).add_service(work.service());
-        internal.serve(&around.peers, routes, &shards, snapshots_folder(&data_dir))
+        internal.serve(around.peers(), routes, &shards, snapshots_folder(&data_dir))
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);
     readiness.set(true);

@@ -21,7 +21,6 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),
     ("report_members", "the tests of membership stand in for the executor, which reports by itself"),
-    ("backfill", "the blobs that a new replica lacks; started once nodes have connections"),
     ("set_draining", "membership that a single node has no use for; a node on its way out calls it"),
 ];
 

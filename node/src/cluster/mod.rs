@@ -8,6 +8,7 @@
 //! - **C3 without etcd**: a node that belongs to a cluster starts without etcd too, from the addresses it remembers;
 //!   it joins again when etcd is back.
 
+mod around;
 mod company;
 mod internal;
 mod join;
@@ -16,9 +17,10 @@ mod reach;
 mod remembered;
 mod whereabouts;
 
+pub(crate) use around::Around;
 pub(crate) use company::{Company, WishError, unseen};
 pub(crate) use internal::{Internal, Serving};
 pub(crate) use join::{Place, join, rebuild};
-pub(crate) use neighbours::Registered;
-pub(crate) use reach::PeerReach;
-pub(crate) use whereabouts::Standing;
+use neighbours::Registered;
+use reach::PeerReach;
+use whereabouts::Standing;
