@@ -4,6 +4,7 @@
 
 mod answer;
 pub mod clock;
+pub mod divergence;
 pub mod ids;
 pub mod log;
 pub mod membership;
@@ -20,6 +21,7 @@ mod etcd_process;
 
 /// What each metric of this crate means, for people. The composition root calls it once.
 pub fn describe_metrics() {
+    divergence::describe();
     log::metrics::describe();
     peers::metrics::describe();
     membership::metrics::describe();

@@ -46,6 +46,7 @@ struct Outcome {
     reads: usize,
     installs: usize,
     changes: usize,
+    reseeds: usize,
 }
 
 /// One run: its steps, then a time without faults in which everything must be settled.
@@ -64,6 +65,7 @@ fn run(seed: u64, shape: Shape, fault: Fault) -> Result<Outcome, Violation> {
         reads: oracle.reads_answered,
         installs: oracle.installs,
         changes: oracle.changes,
+        reseeds: oracle.reseeds,
     })
 }
 
@@ -78,6 +80,7 @@ fn run_all(shape: Shape) -> Outcome {
                 sum.reads += outcome.reads;
                 sum.installs += outcome.installs;
                 sum.changes += outcome.changes;
+                sum.reseeds += outcome.reseeds;
             }
             Err(violation) => panic!("SEED={seed} with {shape:?}: {violation}"),
         }
@@ -96,7 +99,9 @@ fn acknowledged_proposals_survive_on_one_node() {
 #[test]
 fn acknowledged_proposals_survive_on_three_nodes() {
     let sum = run_all(THREE);
-    assert!(seeds(SEEDS).len() == 1 || sum.reads > 0, "{sum:?}");
+    let count = seeds(SEEDS).len();
+    // Nobody joins here and few fall behind: replicas that want to be replaced are why snapshots are put in place.
+    assert!(count == 1 || (sum.reads > 0 && sum.reseeds > count && sum.installs > count), "{sum:?}");
 }
 
 #[test]

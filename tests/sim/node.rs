@@ -210,6 +210,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn reseed(&mut self, shard: ShardId) -> bool {
+        self.life.as_mut().is_some_and(|life| life.core.reseed(shard))
+    }
+
     /// Who holds a shard, as this node sees it.
     pub(crate) fn members(&self, shard: ShardId) -> Option<&Members> {
         self.life.as_ref()?.core.members(shard)

@@ -39,6 +39,7 @@ pub(crate) struct Oracle {
     pub(crate) may_leave: Vec<(NodeId, ShardId, u64)>,
     pub(crate) installs: usize,
     pub(crate) changes: usize,
+    pub(crate) reseeds: usize,
     history: DefaultHasher,
 }
 

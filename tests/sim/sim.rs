@@ -76,7 +76,8 @@ impl Sim {
             955..966 => self.take_snapshot(at),
             966..968 => self.transfer(at),
             968..970 => self.leave(at)?,
-            970..973 => self.crash(at),
+            970 => self.reseed(at),
+            971..973 => self.crash(at),
             973..976 => self.nodes[at].disk.light(self.rng.random_range(0..6)),
             976..995 => self.restart(at)?,
             995..998 => self.cut(at),
@@ -313,6 +314,12 @@ impl Sim {
             1 => self.cut.extend([(one, other), (other, one)]),
             _ => self.cut.extend([(one, other)]),
         }
+    }
+
+    /// A node finds that its state is wrong. Here it never is, so whatever replaces it must be the same.
+    fn reseed(&mut self, at: usize) {
+        let shard = ShardId(self.rng.random_range(0..SHARDS));
+        self.oracle.reseeds += usize::from(self.nodes[at].reseed(shard));
     }
 
     fn turn(&mut self, at: usize) {

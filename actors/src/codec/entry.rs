@@ -79,9 +79,23 @@ impl Decision {
     }
 }
 
-/// The decisions of an entry.
-pub(crate) fn decode_entry(data: Bytes) -> Result<Vec<Decision>, DecodeError> {
-    wire::Entry::decode(data)?.decided.into_iter().map(decision).collect()
+/// The bytes of an entry that decides nothing: at it replicas are compared.
+pub(crate) fn encode_check() -> Bytes {
+    wire::Entry { decided: vec![], check: Some(wire::Check {}) }.encode_to_vec().into()
+}
+
+/// What an entry holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) is_check: bool,
+}
+
+/// An entry from its bytes.
+pub(crate) fn decode_entry(data: Bytes) -> Result<Entry, DecodeError> {
+    let wire::Entry { decided, check } = wire::Entry::decode(data)?;
+    let decisions = decided.into_iter().map(decision).collect::<Result<_, _>>()?;
+    Ok(Entry { decisions, is_check: check.is_some() })
 }
 
 fn decision(stored: wire::Decided) -> Result<Decision, DecodeError> {

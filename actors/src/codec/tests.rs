@@ -11,6 +11,7 @@ use steward_cluster::ids::LogIndex;
 use steward_proto::record::v1 as wire;
 
 use super::decode::DecodeError;
+use super::entry::Entry;
 use super::samples::{EVENT_KINDS, MARK_KINDS, Parts, event, mark};
 use super::{Decision, data_json, decode, decode_entry, decode_feed_row, encode, encode_feed_row};
 use crate::domain::account::{Answer, Event, Idempotency};
@@ -53,7 +54,7 @@ proptest! {
     fn what_is_encoded_decodes_to_an_equal_value(one in parts(), two in parts()) {
         let decisions = vec![decision(&one), decision(&two)];
         let entry: Vec<u8> = decisions.iter().flat_map(|decision| decision.encode().to_vec()).collect();
-        prop_assert_eq!(decode_entry(Bytes::from(entry)).unwrap(), decisions.clone());
+        prop_assert_eq!(decode_entry(Bytes::from(entry)).unwrap().decisions, decisions.clone());
         for (seq, cause_seq, event) in decisions[0].numbered() {
             let row = encode_feed_row(&decisions[0], LogIndex(9), cause_seq, event);
             let entry = decode_feed_row(seq, Bytes::from(row)).unwrap();
@@ -63,9 +64,9 @@ proptest! {
 
     #[test]
     fn bytes_nobody_wrote_are_refused_not_believed(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(decisions) = decode_entry(Bytes::from(bytes)) {
+        if let Ok(Entry { decisions, .. }) = decode_entry(Bytes::from(bytes)) {
             let entry: Vec<u8> = decisions.iter().flat_map(|decision| decision.encode().to_vec()).collect();
-            prop_assert_eq!(decode_entry(Bytes::from(entry)).unwrap(), decisions);
+            prop_assert_eq!(decode_entry(Bytes::from(entry)).unwrap().decisions, decisions);
         }
     }
 }
@@ -108,7 +109,7 @@ fn stored_bytes_never_change() {
                 let decoded = decode::mark(wire::Mark::decode(&*bytes).unwrap()).unwrap();
                 assert_eq!(decoded, mark(kind, &Parts::fixed()));
             }
-            _ => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().len(), 1),
+            _ => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().decisions.len(), 1),
         }
     }
 }

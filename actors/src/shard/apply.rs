@@ -10,6 +10,7 @@ use std::sync::Arc;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::raft::{ApplyError, Committed, Role, StateMachine};
 
+use super::digest::Digest;
 use super::node::Node;
 use super::projection::Projection;
 use crate::codec::{Decision, decode_entry};
@@ -37,6 +38,10 @@ impl StateMachine for Machine {
     fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
         let installed = self.node.snapshots.install(&*self.node.store, shard, index);
         installed.map_err(|error| ApplyError { source: error.into() })?;
+        let digest = Digest::read(&*self.node.store, shard).map_err(|error| ApplyError { source: error.into() })?;
+        if let Some(check) = digest.check(shard) {
+            self.node.driver().note_check(check);
+        }
         self.node.replaced(shard);
         tracing::info!(shard = shard.0, index = index.0, "a snapshot of the shard was put in place");
         Ok(())
@@ -72,16 +77,21 @@ impl Machine {
     fn write(&self, entries: &[Committed<'_>]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut projection = Projection::new(&*self.node.store);
         self.node.remembered.forget_into(&mut projection, &self.node)?;
-        let mut decisions = Vec::new();
+        let (mut decisions, mut checks) = (Vec::new(), Vec::new());
         for entry in entries {
-            for decision in decode_entry(entry.data.clone())? {
+            let decoded = decode_entry(entry.data.clone())?;
+            for decision in decoded.decisions {
                 projection.add(entry.shard, entry.index, &decision)?;
                 decisions.push((entry.shard, decision));
             }
-            projection.applied(entry.shard, entry.index);
+            let digest = projection.applied(entry.shard, entry.index, decoded.is_check)?;
+            if decoded.is_check {
+                checks.extend(digest.check(entry.shard));
+            }
             self.node.snapshots.note(entry.shard, entry.index, entry.term, entry.data.len());
         }
         self.node.store.write(projection.finish())?;
+        checks.into_iter().for_each(|check| self.node.driver().note_check(check));
         self.tell(&decisions);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What happens by itself on a node: back-offs end, feeds are trimmed, snapshots are taken.
+//! What happens by itself on a node: back-offs end, feeds are trimmed, snapshots are taken, replicas compared.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ExecuteError;
+use super::comparing::Comparing;
 use super::node::Node;
 use super::sweep::{Sweep, execute};
 use super::timers::Timer;
@@ -22,6 +23,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweep = Sweep::new();
+    let mut comparing = Comparing::default();
     loop {
         ticks.tick().await;
         let Some(node) = node.upgrade() else { return };
@@ -32,6 +34,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
             sweep = Sweep::new();
         }
         node.followers.tidy();
+        comparing.ask(&node);
         if node.snapshots.is_due(node.config.snapshot_log_bytes) {
             node.snapshots.start_round(node.store.clone(), node.driver().clone());
         }

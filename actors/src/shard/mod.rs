@@ -5,6 +5,8 @@
 
 mod admit;
 mod apply;
+mod comparing;
+mod digest;
 mod followers;
 mod housekeeping;
 mod lead;

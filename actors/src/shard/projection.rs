@@ -1,7 +1,8 @@
 //! Events into rows. The applier fills one projection per batch; it holds no rule: states come from `evolve`.
 //!
 //! Most events are blind writes. Only events of jobs and endpoints change a row that is there; those rows are kept in
-//! hand until the batch ends, so that several events on one of them are right.
+//! hand until the batch ends, so that several events on one of them are right. What an entry changes goes into the
+//! shard's digest at once.
 
 use std::collections::HashMap;
 
@@ -9,6 +10,7 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, WriteBatch};
 
+use super::digest::{Digest, Digests};
 use super::rows::{Family, Head, Place, Remembered, encode_answer};
 use super::wake::first_seq;
 use super::{Document, ReadError};
@@ -21,6 +23,7 @@ use crate::domain::job::{Job, JobState};
 pub(crate) struct Projection<'s> {
     store: &'s dyn StateStore,
     batch: WriteBatch,
+    digests: Digests,
     jobs: HashMap<(AccountId, JobId), (ShardId, Option<Job>)>,
     /// None: deleted.
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
@@ -38,7 +41,7 @@ struct Moment<'a> {
 impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
         let (jobs, endpoints, floors) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, batch: WriteBatch::default(), jobs, endpoints, floors }
+        Self { store, batch: WriteBatch::default(), digests: Digests::new(), jobs, endpoints, floors }
     }
 
     /// Adds what one decision changes.
@@ -46,21 +49,22 @@ impl<'s> Projection<'s> {
         let place = Place { shard, account: &decision.account };
         for (seq, cause_seq, event) in decision.numbered() {
             let row = encode_feed_row(decision, index, cause_seq, event);
-            self.batch.put(place.seq_key(Family::Feed, seq), row);
+            self.put(place.seq_key(Family::Feed, seq), row);
             self.event(&Moment { place, seq, at: decision.at, cause_seq }, event)?;
         }
         for mark in &decision.marks {
             self.mark(place, mark)?;
         }
         if let Some((asked, answer)) = &decision.answered {
-            self.batch.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
+            self.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
         }
         Ok(())
     }
 
-    /// The shard's rows now hold everything up to here.
-    pub(crate) fn applied(&mut self, shard: ShardId, index: LogIndex) {
+    /// An entry ends: the shard's rows now hold everything up to here. Gives what the shard comes to.
+    pub(crate) fn applied(&mut self, shard: ShardId, index: LogIndex, is_check: bool) -> Result<Digest, ReadError> {
         self.batch.set_applied(shard, index);
+        self.digests.end_entry(self.store, shard, index, is_check)
     }
 
     /// Removes a row, unless a decision added later writes it anew.
@@ -70,19 +74,20 @@ impl<'s> Projection<'s> {
 
     /// The batch, with the rows that were in hand.
     pub(crate) fn finish(mut self) -> WriteBatch {
-        for ((account, job), (shard, state)) in std::mem::take(&mut self.jobs) {
+        for ((account, job), (shard, state)) in self.jobs {
             if let Some(state) = state {
-                let place = Place { shard, account: &account };
-                self.put_json(place, Family::Job, job.as_str(), &state);
+                self.batch
+                    .put(Place { shard, account: &account }.key(Family::Job, job.as_str().as_bytes()), json(&state));
             }
         }
-        for ((account, endpoint), (shard, state)) in std::mem::take(&mut self.endpoints) {
-            let place = Place { shard, account: &account };
+        for ((account, endpoint), (shard, state)) in self.endpoints {
+            let key = Place { shard, account: &account }.key(Family::Endpoint, endpoint.as_str().as_bytes());
             match state {
-                Some(state) => self.put_json(place, Family::Endpoint, endpoint.as_str(), &state),
-                None => self.batch.delete(place.key(Family::Endpoint, endpoint.as_str().as_bytes())),
+                Some(state) => self.batch.put(key, json(&state)),
+                None => self.batch.delete(key),
             }
         }
+        self.digests.finish(&mut self.batch);
         self.batch
     }
 
@@ -102,6 +107,7 @@ impl<'s> Projection<'s> {
             Event::WebhookAccepted(webhook) => self.webhook(moment, webhook),
             Event::EndpointCreated(created) => self.change_endpoint(moment, &created.endpoint, event)?,
             Event::EndpointDeleted { endpoint } => {
+                self.digests.delete(&place.key(Family::Endpoint, endpoint.as_str().as_bytes()));
                 self.endpoints.insert((place.account.clone(), endpoint.clone()), (place.shard, None));
             }
             Event::EndpointDisabled { endpoint, .. }
@@ -109,9 +115,10 @@ impl<'s> Projection<'s> {
             | Event::DeliveryFailed { endpoint, .. } => self.change_endpoint(moment, endpoint, event)?,
             Event::JobRequested { job, kind, input, .. } => {
                 let state = Job::requested(*kind, input.clone(), moment.seq, moment.cause_seq, moment.at);
+                self.digests.put_json(&place.key(Family::Job, job.as_str().as_bytes()), &state);
                 self.jobs.insert((place.account.clone(), job.clone()), (place.shard, Some(state)));
-                self.batch.put(place.seq_key(Family::JobBySeq, moment.seq), job.as_str().to_owned());
-                self.batch.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
+                self.put(place.seq_key(Family::JobBySeq, moment.seq), job.as_str().into());
+                self.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
             }
             Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } => {
                 self.change_job(moment, job, event)?;
@@ -119,7 +126,7 @@ impl<'s> Projection<'s> {
             }
             Event::TaskSucceeded { job, blobs, .. } => {
                 self.change_job(moment, job, event)?;
-                blobs.iter().for_each(|blob| self.batch.put(place.key(Family::Blob, blob.as_bytes()), vec![]));
+                blobs.iter().for_each(|blob| self.put(place.key(Family::Blob, blob.as_bytes()), vec![]));
             }
             Event::TaskStarted { job, .. }
             | Event::TaskProgressed { job, .. }
@@ -129,7 +136,7 @@ impl<'s> Projection<'s> {
             Event::DocumentIndexed { document, title, blob, chunks } => {
                 let (name, title, blob) = (document.clone(), title.clone(), blob.clone());
                 let indexed = Document { document: name, title, blob, chunks: *chunks, indexed_at: moment.at };
-                self.batch.put(place.key(Family::Blob, indexed.blob.as_bytes()), vec![]);
+                self.put(place.key(Family::Blob, indexed.blob.as_bytes()), vec![]);
                 self.put_json(place, Family::Document, document, &indexed);
             }
             Event::PlaybookFailed { .. } | Event::AiCalled { .. } => {} // On the feed only.
@@ -151,7 +158,7 @@ impl<'s> Projection<'s> {
     }
 
     fn acknowledge(&mut self, place: Place<'_>, consumer: &ConsumerId, seq: u64) {
-        self.batch.put(place.key(Family::Consumer, consumer.as_str().as_bytes()), seq.to_be_bytes().to_vec());
+        self.put(place.key(Family::Consumer, consumer.as_str().as_bytes()), seq.to_be_bytes().to_vec());
     }
 
     /// Lets an account with nothing in it evolve, and writes what it then has.
@@ -173,7 +180,7 @@ impl<'s> Projection<'s> {
         let remembered = Remembered { at: moment.at, seq: moment.seq }.encode();
         for id in &webhook.delivery_ids {
             let key = moment.place.delivery_key(webhook.source.as_str(), id);
-            self.batch.put(key, remembered.clone());
+            self.put(key, remembered.clone());
         }
     }
 
@@ -184,8 +191,10 @@ impl<'s> Projection<'s> {
             let stored = place.read::<Job>(self.store, Family::Job, job.as_str())?;
             self.jobs.insert(name.clone(), (place.shard, stored));
         }
-        if let Some((_, Some(state))) = self.jobs.get_mut(&name) {
+        let state = self.jobs.get_mut(&name).and_then(|(_, state)| state.as_mut());
+        if let Some(state) = state {
             state.evolve(moment.at, event);
+            self.digests.put_json(&place.key(Family::Job, job.as_str().as_bytes()), state);
         }
         Ok(())
     }
@@ -210,6 +219,7 @@ impl<'s> Projection<'s> {
 
     fn keep_endpoint(&mut self, place: Place<'_>, id: &EndpointId, mut scratch: Account) {
         let state = scratch.endpoints.remove(id);
+        self.digests.put_json(&place.key(Family::Endpoint, id.as_str().as_bytes()), &state);
         self.endpoints.insert((place.account.clone(), id.clone()), (place.shard, state));
     }
 
@@ -219,6 +229,8 @@ impl<'s> Projection<'s> {
             Some(floor) => *floor,
             None => first_seq(self.store, place)?,
         };
+        let floor_key = place.key(Family::Floor, &[]);
+        self.digests.trim(&floor_key, from, to);
         (from..to).for_each(|seq| self.batch.delete(place.seq_key(Family::Feed, seq)));
         let asked = place.seqs(Family::JobBySeq, 0, to);
         for (key, job) in self.store.scan(&asked, Direction::Forward, usize::MAX)? {
@@ -226,11 +238,11 @@ impl<'s> Projection<'s> {
             if self.has_ended(place, &job)? {
                 self.batch.delete(key);
                 self.jobs.insert((place.account.clone(), job.clone()), (place.shard, None));
-                self.delete(place, Family::Job, job.as_str());
+                self.batch.delete(place.key(Family::Job, job.as_str().as_bytes()));
             }
         }
         self.floors.insert(place.account.clone(), to);
-        self.batch.put(place.key(Family::Floor, &[]), to.to_be_bytes().to_vec());
+        self.batch.put(floor_key, to.to_be_bytes().to_vec());
         Ok(())
     }
 
@@ -243,11 +255,21 @@ impl<'s> Projection<'s> {
     }
 
     fn put_json(&mut self, place: Place<'_>, family: Family, rest: &str, state: &impl serde::Serialize) {
-        let value = serde_json::to_vec(state).expect("states are plain data with text keys");
-        self.batch.put(place.key(family, rest.as_bytes()), value);
+        self.put(place.key(family, rest.as_bytes()), json(state));
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.digests.put(&key, &value);
+        self.batch.put(key, value);
     }
 
     fn delete(&mut self, place: Place<'_>, family: Family, rest: &str) {
-        self.batch.delete(place.key(family, rest.as_bytes()));
+        let key = place.key(family, rest.as_bytes());
+        self.digests.delete(&key);
+        self.batch.delete(key);
     }
+}
+
+fn json(state: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(state).expect("states are plain data with text keys")
 }

@@ -54,6 +54,9 @@ pub enum ReadError {
     /// A row does not hold what its key promises.
     #[error("the {row} of account {account} cannot be read: {reason}")]
     Row { row: &'static str, account: String, reason: String },
+    /// What a shard comes to is not stored as it should be.
+    #[error("the digest of {shard} has {bytes} bytes")]
+    Digest { shard: ShardId, bytes: usize },
 }
 
 /// What is applied on this node. Cheap to clone.

@@ -17,6 +17,7 @@
 //! | `Consumer` | consumer id | the number it acknowledged |
 //! | `Blob` | hash | – |
 //! | `Document` | document | JSON |
+//! | `Digest` | – | [`Digest`](super::digest::Digest), of the whole shard: there is no account in its key |
 
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub(crate) enum Family {
     Consumer,
     Blob,
     Document,
+    Digest,
 }
 
 /// Bytes before the account in a key.
@@ -75,6 +77,7 @@ impl Family {
             Self::Consumer => 13,
             Self::Blob => 14,
             Self::Document => 15,
+            Self::Digest => 16,
         }
     }
 
@@ -96,6 +99,7 @@ impl Family {
             Self::Consumer => "consumer",
             Self::Blob => "blob",
             Self::Document => "document",
+            Self::Digest => "digest",
         }
     }
 }
@@ -208,10 +212,15 @@ impl Place<'_> {
     }
 }
 
+/// The key of a family that has one row in a shard.
+pub(crate) fn shard_key(shard: ShardId, family: Family) -> [u8; HEAD_BYTES] {
+    let [high, low] = shard_prefix(shard);
+    [high, low, family.byte()]
+}
+
 /// All rows of a family in a shard.
 pub(crate) fn family_range(shard: ShardId, family: Family) -> KeyRange {
-    let [high, low] = shard_prefix(shard);
-    KeyRange::prefix(&[high, low, family.byte()])
+    KeyRange::prefix(&shard_key(shard, family))
 }
 
 /// Rows of a family in a shard after those of an account.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steward_cluster::clock::Clock;
+use steward_cluster::divergence::Check;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
 use steward_cluster::raft::{self, Driver, DriverConfig, DriverHandle, OnFailure, ProposeError, Role, Transport};
-use steward_cluster::store::StoreError;
 use steward_cluster::store::snapshot::SnapshotError;
+use steward_cluster::store::{StateStore, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -16,10 +17,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admit::Limits;
 use super::apply::Machine;
+use super::digest::Digest;
 use super::node::Node;
 use super::open::Opened;
 use super::snapshots::Snapshots;
-use super::{ExecuteError, Observer, Reads, housekeeping, shard_of};
+use super::{ExecuteError, Observer, ReadError, Reads, housekeeping, shard_of};
 use crate::domain::account::{Answer, Asked};
 use crate::domain::ids::AccountId;
 use crate::feed::Feed;
@@ -33,6 +35,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How often a stopping node looks whether they are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// Entries of a shard between two comparisons of its replicas.
+const CHECK_ENTRIES: u64 = 8_192;
 
 /// How much of a feed is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ pub struct ShardsConfig {
     /// Bytes of log after which snapshots are taken. When the last ones were larger, as many bytes as they had: so
     /// snapshots never write much more than the log itself.
     pub snapshot_log_bytes: u64,
+    /// Entries of a shard after which its replicas are compared.
+    pub check_entries: u64,
 }
 
 impl Default for ShardsConfig {
@@ -71,6 +78,7 @@ impl Default for ShardsConfig {
             limits: Limits::default(),
             retention: Retention::default(),
             snapshot_log_bytes: 256 << 20,
+            check_entries: CHECK_ENTRIES,
         }
     }
 }
@@ -97,6 +105,8 @@ impl Seat {
 pub enum StartError {
     #[error("could not read how far the store is")]
     Store(#[from] StoreError),
+    #[error("could not read what a shard comes to")]
+    Digest(#[source] ReadError),
     #[error("could not list the snapshots")]
     Snapshots(#[from] SnapshotError),
     #[error("could not start consensus")]
@@ -109,7 +119,7 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardRow {
     pub shard: ShardId,
-    /// `leader`, `starting` or `follower`.
+    /// `leader`, `starting`, `follower`, or `parked`: its state is wrong and waits to be replaced.
     pub role: &'static str,
     /// Who leads it, when that is known and the leader takes commands.
     pub leader: Option<NodeId>,
@@ -158,6 +168,7 @@ impl Shards {
         let Opened { log, recovered, store, snapshots, rebuilt: _ } = opened;
         let applied = (0..shards).map(|shard| Ok((ShardId(shard), store.applied(ShardId(shard))?)));
         let applied: Vec<(ShardId, LogIndex)> = applied.collect::<Result<_, StoreError>>()?;
+        let stored_checks = stored_checks(&*store, shards)?;
         let snapshots = Snapshots::new(snapshots, shards)?;
         let inner = Node::new(config, store, Arc::clone(&clock), Handle::current(), snapshots, observers);
         let Seat { node, founders, transport } = seat;
@@ -165,6 +176,7 @@ impl Shards {
         let driver_config = DriverConfig { node, shards, founders, transport, clock, on_failure };
         let machine = Machine { node: Arc::clone(&inner) };
         let driver = raft::start(driver_config, (log, recovered), &applied, machine)?;
+        stored_checks.into_iter().for_each(|check| driver.handle().note_check(check));
         inner.set_driver(driver.handle());
         let housekeeping = spawn("housekeeping", housekeeping::keep(Arc::downgrade(&inner)));
         let mut led = inner.led();
@@ -297,6 +309,7 @@ impl Shards {
         let status = node.driver().status(shard)?;
         let lead = node.lead_of(shard);
         let role = match (&lead, status.role) {
+            _ if status.is_parked => "parked",
             (Some(_), _) => "leader",
             (None, Role::Leader { .. }) => "starting",
             (None, Role::Follower { .. }) => "follower",
@@ -317,4 +330,10 @@ impl Shards {
             accounts_live: lead.map_or(0, |lead| lead.awake()),
         })
     }
+}
+
+/// What the replicas here came to at their last checks, so that they are compared after a restart, too.
+fn stored_checks(store: &dyn StateStore, shards: u16) -> Result<Vec<Check>, StartError> {
+    let check = |shard| Ok(Digest::read(store, shard).map_err(StartError::Digest)?.check(shard));
+    (0..shards).map(ShardId).filter_map(|shard| check(shard).transpose()).collect()
 }

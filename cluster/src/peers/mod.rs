@@ -23,6 +23,7 @@ mod limits;
 mod link;
 pub(crate) mod metrics;
 mod outbox;
+mod report;
 mod serve;
 mod sink;
 mod snapshot;
@@ -39,16 +40,21 @@ pub use self::fetch::{AttemptError, FetchError, fetch_snapshot};
 pub use self::identity::{
     CLUSTER_NAME_BYTES_MAX, IdentityError, check_cluster_name, cluster_name, cluster_of, node_name,
 };
+pub(crate) use self::report::report_hashes;
 pub use self::tls::{TlsError, TlsFiles};
 pub use self::transport::PeerTransport;
 
 use std::pin::Pin;
 
+use crate::divergence::{Check, Verdict};
 use crate::ids::{NodeId, ShardId};
 use crate::raft::PeerMessage;
 
 /// Who holds a shard: every node that has to do with it. Nothing from a node that does not lead it.
 pub type HeldBy = Pin<Box<dyn Future<Output = Option<Vec<NodeId>>> + Send>>;
+
+/// What each of some checks means.
+pub type Verdicts = Pin<Box<dyn Future<Output = Vec<Verdict>> + Send>>;
 
 /// Takes what other nodes send, and answers what they ask. The Raft driver's handle is one.
 pub trait FrameSink: Send + Sync {
@@ -57,4 +63,7 @@ pub trait FrameSink: Send + Sync {
 
     /// Who holds a shard, if this node made sure after the question that it leads it.
     fn held_by(&self, shard: ShardId) -> HeldBy;
+
+    /// What this node, if it leads their shards, makes of what replicas of another one come to.
+    fn judge(&self, from: NodeId, checks: Vec<Check>) -> Verdicts;
 }

@@ -20,7 +20,7 @@ use super::limits::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX, RESETS_MAX, STREAM_WINDOW_BYTES,
 };
 use super::link::{self, LinkEnd, Party, Refusal};
-use super::{FrameSink, metrics, snapshot};
+use super::{FrameSink, metrics, report, snapshot};
 use crate::ids::{NodeId, ShardId};
 use crate::spawn::spawn;
 
@@ -124,6 +124,23 @@ impl PeerService for Service {
         let leads = members.is_some();
         let members = members.unwrap_or_default().into_iter().map(|node| node.0).collect();
         Ok(Response::new(pb::AskMembersResponse { leads, members }))
+    }
+
+    async fn report_hashes(
+        &self,
+        request: Request<pb::ReportHashesRequest>,
+    ) -> Result<Response<pb::ReportHashesResponse>, Status> {
+        let proven = request.extensions().get::<Caller>().and_then(|caller| caller.node);
+        let pb::ReportHashesRequest { node, hashes } = request.into_inner();
+        let claimed = NodeId(node);
+        if let Some(proven) = proven.filter(|proven| *proven != claimed) {
+            return Err(Status::permission_denied(link::causes(&Refusal::OtherNode { claimed, proven })));
+        }
+        let checks = hashes.iter().map(report::check_of).collect::<Option<Vec<_>>>();
+        let checks = checks.ok_or_else(|| Status::invalid_argument("a shard's number is too large"))?;
+        let verdicts = self.sink.judge(claimed, checks).await.into_iter();
+        let verdicts = verdicts.map(|verdict| report::to_wire(verdict).into()).collect();
+        Ok(Response::new(pb::ReportHashesResponse { verdicts }))
     }
 }
 

@@ -86,6 +86,7 @@ impl<M: StateMachine> Applier<M> {
         for (shard, index) in work.installs {
             self.machine.install(shard, index)?;
             self.board.note_applied(shard, index);
+            self.board.note_parked(shard, false);
         }
         if !work.committed.is_empty() {
             let views: Vec<Committed<'_>> = work.committed.iter().map(CommittedEntry::view).collect();

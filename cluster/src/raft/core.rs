@@ -192,6 +192,17 @@ impl<T> Core<T> {
         true
     }
 
+    /// Has the state of a shard, which is wrong, replaced by the snapshot of another replica: asks its leader for one
+    /// until it comes. Meanwhile this node is no ready leader of it, gives a leadership away, and offers no snapshot.
+    /// False when there is nobody else to learn from, or it is under way already.
+    pub fn reseed(&mut self, shard: ShardId) -> bool {
+        let begins = self.group_mut(shard).is_some_and(Group::reseed);
+        if begins {
+            self.touch(shard.0);
+        }
+        begins
+    }
+
     /// How many messages of leaders a shard has seen here, for [`Core::leave`].
     pub fn heard_of_leaders(&self, shard: ShardId) -> u64 {
         self.group(shard).map_or(0, Group::heard)

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::bounded;
 
 use crate::clock::Clock;
+use crate::divergence::Checks;
 use crate::ids::{LogIndex, NodeId, ShardId};
 use crate::log::{Log, LogThread, RecoveredShard};
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
@@ -146,6 +147,7 @@ pub fn start<M: StateMachine>(
     };
     let core = Core::open(&core_config, recovered, applied, &log.reader())?;
     let board = Arc::new(StatusBoard::new(config.shards));
+    let checks = Arc::new(Checks::new(config.node, config.shards));
     for (shard, status) in statuses(&core, config.shards, applied) {
         board.note(shard, status);
     }
@@ -189,7 +191,7 @@ pub fn start<M: StateMachine>(
         pump.run();
         Ok(())
     })?;
-    Ok(Driver { handle: DriverHandle { inbox, board }, unplugged, threads: vec![driver, applier] })
+    Ok(Driver { handle: DriverHandle { inbox, board, checks }, unplugged, threads: vec![driver, applier] })
 }
 
 /// Ends the process with the reason: after a restart the log says what really happened.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::divergence::{Check, Checks};
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::raft::status::StatusBoard;
 use crate::raft::{ChangeError, Members, PeerMessage, PeerProgress, ProposeError, ShardStatus, metrics};
@@ -57,6 +58,7 @@ pub(crate) enum Input {
     Change { shard: ShardId, voters: Vec<NodeId>, learners: Vec<NodeId>, told: Told<Result<(), ChangeError>> },
     Transfer { shard: ShardId, to: NodeId, told: Told<Result<(), ChangeError>> },
     Leave { shard: ShardId, heard: u64, told: Told<bool> },
+    Reseed { shard: ShardId, told: Told<bool> },
     Inspect { told: Told<Vec<ShardDetail>> },
     SnapshotTaken { shard: ShardId, index: LogIndex },
     OfferSnapshot { shard: ShardId, index: LogIndex },
@@ -128,6 +130,7 @@ impl Inbox {
                 Input::Change { .. }
                 | Input::Transfer { .. }
                 | Input::Leave { .. }
+                | Input::Reseed { .. }
                 | Input::Inspect { .. }
                 | Input::SnapshotTaken { .. }
                 | Input::OfferSnapshot { .. }
@@ -149,6 +152,7 @@ impl Proposal {
 pub struct DriverHandle {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) board: Arc<StatusBoard>,
+    pub(crate) checks: Arc<Checks>,
 }
 
 impl DriverHandle {
@@ -189,6 +193,26 @@ impl DriverHandle {
     /// hears whether it did.
     pub fn leave(&self, shard: ShardId, heard: u64, told: impl FnOnce(bool) + Send + 'static) {
         self.ask(Input::Leave { shard, heard, told: Box::new(told) });
+    }
+
+    /// Has the state of a shard replaced by another replica's, as [`crate::raft::Core::reseed`] says, and parks it until
+    /// then; `told` hears whether it will be.
+    pub fn reseed(&self, shard: ShardId, told: impl FnOnce(bool) + Send + 'static) {
+        self.ask(Input::Reseed { shard, told: Box::new(told) });
+    }
+
+    /// Notes what the state of a shard came to at a check entry, for comparing it with other replicas.
+    pub fn note_check(&self, check: Check) {
+        self.checks.note_own(check);
+    }
+
+    /// The last check of a shard that was noted here.
+    pub fn last_check(&self, shard: ShardId) -> Option<Check> {
+        self.checks.own(shard)
+    }
+
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     /// Tells how every shard held here stands.

@@ -167,6 +167,7 @@ impl Pump {
             Input::Change { shard, voters, learners, told } => told(self.core.change(shard, &voters, &learners)),
             Input::Transfer { shard, to, told } => told(self.core.transfer(shard, to)),
             Input::Leave { shard, heard, told } => told(self.core.leave(shard, heard)),
+            Input::Reseed { shard, told } => told(self.reseed(shard)),
             Input::Inspect { told } => told(self.details()),
             Input::SnapshotTaken { shard, index } => self.core.snapshot_taken(shard, index),
             Input::OfferSnapshot { shard, index } => self.core.offer_snapshot(shard, index),
@@ -212,6 +213,14 @@ impl Pump {
         let bytes = data.len();
         self.core.propose(shard, term, data, done);
         bytes
+    }
+
+    fn reseed(&mut self, shard: ShardId) -> bool {
+        let begins = self.core.reseed(shard);
+        if begins {
+            self.board.note_parked(shard, true);
+        }
+        begins
     }
 
     fn details(&self) -> Vec<ShardDetail> {

@@ -22,6 +22,8 @@ pub struct ShardStatus {
     pub applied: LogIndex,
     /// Whether nothing has happened for so long that its replicas stopped exchanging heartbeats.
     pub is_asleep: bool,
+    /// Whether the state here is wrong and waits for another replica's snapshot; nothing may be read from it.
+    pub is_parked: bool,
 }
 
 /// The status of all shards of a node.
@@ -39,12 +41,12 @@ impl StatusBoard {
         *self.shards.get(usize::from(shard.0))?.lock()
     }
 
-    /// Notes everything but the applied index, which the applier owns.
+    /// Notes everything but the applied index, which the applier owns, and whether it is parked.
     pub(crate) fn note(&self, shard: ShardId, status: ShardStatus) {
         if let Some(cell) = self.shards.get(usize::from(shard.0)) {
             let mut cell = cell.lock();
-            let applied = cell.map_or(status.applied, |before| before.applied);
-            *cell = Some(ShardStatus { applied, ..status });
+            let (applied, is_parked) = cell.map_or((status.applied, false), |cell| (cell.applied, cell.is_parked));
+            *cell = Some(ShardStatus { applied, is_parked, ..status });
         }
     }
 
@@ -53,6 +55,15 @@ impl StatusBoard {
             && let Some(status) = cell.lock().as_mut()
         {
             status.applied = index;
+        }
+    }
+
+    /// Whether the shard's state is wrong: the driver says when that is found, the applier when it is replaced.
+    pub(crate) fn note_parked(&self, shard: ShardId, is_parked: bool) {
+        if let Some(cell) = self.shards.get(usize::from(shard.0))
+            && let Some(status) = cell.lock().as_mut()
+        {
+            status.is_parked = is_parked;
         }
     }
 

@@ -180,6 +180,11 @@ impl GroupLog {
         }
     }
 
+    /// What was offered is not to be sent any more.
+    pub(crate) fn withdraw_offer(&mut self) {
+        self.offered = None;
+    }
+
     /// Whether a snapshot was asked for in vain since the last call.
     pub(crate) fn takes_wish(&self) -> bool {
         self.lacks_snapshot.take()

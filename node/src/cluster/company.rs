@@ -7,6 +7,7 @@ use std::time::Duration;
 use steward_actors::shard::Shards;
 use steward_actors::supervisor;
 use steward_cluster::clock::Clock;
+use steward_cluster::divergence::Auditor;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{self, EtcdError, JoinError, Joined, Membership, View};
 use steward_cluster::peers::Peers;
@@ -42,6 +43,7 @@ pub(crate) struct Company {
     view: watch::Receiver<Arc<View>>,
     active: Arc<Mutex<Option<Active>>>,
     registering: JoinHandle<()>,
+    _auditor: Auditor,
 }
 
 /// What there is once the node is registered.
@@ -86,6 +88,7 @@ impl Company {
         view: watch::Sender<Arc<View>>,
     ) -> Self {
         let remembered = Remembered::load(&data_dir);
+        let shards_driver = shards.driver();
         peers.set_addresses(remembered.addresses().clone());
         let active = Arc::<Mutex<Option<Active>>>::default();
         let name = entry.config.cluster.clone();
@@ -100,8 +103,9 @@ impl Company {
             view,
             active: Arc::clone(&active),
         };
+        let auditor = Auditor::start(shards_driver, peers.clone());
         let registering = supervisor::spawn("registering", joining.run());
-        Self { name, peers, clock, started, view: seen, active, registering }
+        Self { name, peers, clock, started, view: seen, active, registering, _auditor: auditor }
     }
 
     /// The cluster's name.

@@ -71,7 +71,8 @@ impl Whereabouts for Standing {
     }
 
     fn is_replica_here(&self, shard: ShardId) -> bool {
-        match self.shards.driver().status(shard).map(|status| status.role) {
+        let usable = self.shards.driver().status(shard).filter(|status| !status.is_parked);
+        match usable.map(|status| status.role) {
             Some(Role::Follower { leader }) => leader.is_some(),
             Some(Role::Leader { .. }) => true,
             None => false,

@@ -21,8 +21,9 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::{FrameSink, HeldBy, Peers, PeersConfig, Security};
+use super::{FrameSink, HeldBy, Peers, PeersConfig, Security, Verdicts};
 use crate::clock::SystemClock;
+use crate::divergence::{Check, Verdict};
 use crate::ids::{NodeId, ShardId};
 use crate::raft::PeerMessage;
 use crate::spawn::spawn;
@@ -78,6 +79,11 @@ impl FrameSink for Frames {
     fn held_by(&self, shard: ShardId) -> HeldBy {
         let members = (shard == LED).then(|| vec![NodeId(1), NodeId(7)]);
         Box::pin(std::future::ready(members))
+    }
+
+    fn judge(&self, _: NodeId, checks: Vec<Check>) -> Verdicts {
+        let verdict = |check: Check| if check.shard == LED { Verdict::Agrees } else { Verdict::Undecided };
+        Box::pin(std::future::ready(checks.into_iter().map(verdict).collect()))
     }
 }
 

@@ -23,7 +23,8 @@ impl<T> Group<T> {
         if !voters.contains(&NodeId(self.node.raft.id)) {
             return Err(ChangeError::LeaderLeaves { shard });
         }
-        if self.members().is_joint() || self.node.raft.has_pending_conf() || self.node.raft.lead_transferee.is_some() {
+        let is_moving = self.node.raft.lead_transferee.is_some() || self.seeks_seed;
+        if self.members().is_joint() || self.node.raft.has_pending_conf() || is_moving {
             return Err(ChangeError::Busy { shard });
         }
         if let Some(node) = voters.iter().find(|node| !self.may_vote(**node)) {
@@ -107,7 +108,9 @@ impl<T> Group<T> {
 
     /// A snapshot of the state at `index` lies ready for peers.
     pub(crate) fn offer_snapshot(&mut self, index: LogIndex) {
-        self.node.mut_store().offer(index.0);
+        if !self.seeks_seed {
+            self.node.mut_store().offer(index.0);
+        }
     }
 
     /// What a leader keeps for peers that are nearly there. Those far behind, and those away, get a snapshot.

@@ -2,13 +2,14 @@
 //!
 //! The core calls it for touched groups only. Each file below holds one part of it: [`turn`] the library's contract of a
 //! round, [`proposals`] what becomes entries, [`reads`] what must be confirmed, [`changes`] who the members are,
-//! [`peers`] what comes from others, [`rest`] when nothing happens.
+//! [`peers`] what comes from others, [`rest`] when nothing happens, [`seed`] what a wrong replica does.
 
 mod changes;
 mod peers;
 mod proposals;
 mod reads;
 mod rest;
+mod seed;
 mod turn;
 
 use std::collections::VecDeque;
@@ -69,6 +70,8 @@ pub(crate) struct Group<T> {
     awaiting: Awaiting,
     /// Messages of leaders so far.
     heard: u64,
+    /// Whether the state here is wrong and another replica's is to replace it.
+    seeks_seed: bool,
 }
 
 impl<T> Group<T> {
@@ -98,6 +101,7 @@ impl<T> Group<T> {
             rest: Rest::default(),
             awaiting: Awaiting::default(),
             heard: 0,
+            seeks_seed: false,
         }
     }
 
@@ -130,6 +134,9 @@ impl<T> Group<T> {
         self.append_queued(round);
         self.start_reads(round);
         self.write_mark(writing);
+        if self.seeks_seed {
+            self.note_role(round);
+        }
         for _ in 0..turn::TURNS_MAX {
             if !self.node.has_ready() {
                 break;
@@ -161,6 +168,7 @@ impl<T> Group<T> {
             committed: LogIndex(log.committed),
             applied: LogIndex::default(),
             is_asleep: self.rest.is_asleep(),
+            is_parked: self.seeks_seed,
         }
     }
 
@@ -188,7 +196,10 @@ impl<T> Group<T> {
     fn note_role(&mut self, round: &mut Round<T>) {
         let raft = &self.node.raft;
         let role = match raft.state {
-            StateRole::Leader => Role::Leader { term: Term(raft.term), ready: self.ready_term == raft.term },
+            StateRole::Leader => {
+                let ready = self.ready_term == raft.term && !self.seeks_seed;
+                Role::Leader { term: Term(raft.term), ready }
+            }
             StateRole::Follower | StateRole::PreCandidate | StateRole::Candidate => {
                 Role::Follower { leader: known(raft.leader_id) }
             }

@@ -70,6 +70,7 @@ impl<T> Group<T> {
         {
             message.commit = 0;
         }
+        self.note_seeded(&message);
         let (message, sleeps) = self.heed_rest(message);
         // Refusals concern messages of nodes that are no longer, or not yet, in the group.
         if let Err(reason) = self.node.step(message) {

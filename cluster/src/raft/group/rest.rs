@@ -11,6 +11,7 @@ use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
+use super::seed::needs_snapshot;
 use crate::ids::NodeId;
 
 /// What a leader's heartbeat carries when it is the last one for now.
@@ -44,6 +45,7 @@ impl<T> Group<T> {
             self.node.raft.set_randomized_election_timeout(timeout);
         }
         self.count_awaiting();
+        self.pursue_seed();
         self.rest.idle_ticks = if self.is_level() { self.rest.idle_ticks + 1 } else { 0 };
         if self.rest.idle_ticks >= self.elections.rest_after {
             self.say_last_heartbeat();
@@ -100,7 +102,7 @@ impl<T> Group<T> {
         let log = &raft.raft_log;
         let follows = raft.state == StateRole::Follower && raft.leader_id == message.from && raft.term == message.term;
         let level = log.last_index() == message.commit && log.persisted == message.commit && self.pending.is_empty();
-        (message, follows && level)
+        (message, follows && level && !self.seeks_seed)
     }
 
     /// Whether this node leads, and every replica holds all there is.
@@ -114,7 +116,7 @@ impl<T> Group<T> {
             && idle
             && !self.members().is_joint()
             && raft.lead_transferee.is_none()
-            && raft.prs().iter().all(|(_, progress)| progress.matched == last)
+            && raft.prs().iter().all(|(_, progress)| progress.matched == last && !needs_snapshot(progress))
     }
 
     fn say_last_heartbeat(&mut self) {

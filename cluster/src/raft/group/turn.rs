@@ -115,6 +115,7 @@ impl<T> Group<T> {
         // What these were about is behind the snapshot.
         self.mark = None;
         self.owes_members = false;
+        self.seeks_seed = false;
         index
     }
 

@@ -1,0 +1,71 @@
+//! A replica whose state is wrong: asks the leader for a snapshot although its log is as it should be.
+//!
+//! # Invariants
+//! - **S1 until it comes**: the wish outlasts elections and lost messages; only an installed snapshot ends it.
+//! - **S2 no source**: meanwhile the replica is no ready leader, offers no snapshot and does not sleep.
+
+use raft::eraftpb::{Message, MessageType};
+use raft::{INVALID_INDEX, Progress, ProgressState, SnapshotStatus, StateRole};
+
+use super::Group;
+
+/// Whether a replica is to get a snapshot, or has been sent one.
+pub(super) fn needs_snapshot(progress: &Progress) -> bool {
+    progress.state == ProgressState::Snapshot || progress.pending_request_snapshot != INVALID_INDEX
+}
+
+impl<T> Group<T> {
+    /// From now on the state here counts as wrong. False when nobody else votes, or it did so already.
+    pub(crate) fn reseed(&mut self) -> bool {
+        if self.seeks_seed || self.votes_alone() {
+            return false;
+        }
+        self.seeks_seed = true;
+        self.node.mut_store().withdraw_offer();
+        self.wake();
+        self.pursue_seed();
+        true
+    }
+
+    /// Gives the leadership away, or asks the leader for its snapshot; what is under way already changes nothing.
+    pub(super) fn pursue_seed(&mut self) {
+        if !self.seeks_seed {
+            return;
+        }
+        match self.node.raft.state {
+            StateRole::Leader => self.abdicate(),
+            // Refused without a leader, or before its first entry is here; the next tick asks again.
+            StateRole::Follower => self.node.request_snapshot().unwrap_or_default(),
+            StateRole::PreCandidate | StateRole::Candidate => {}
+        }
+    }
+
+    fn abdicate(&mut self) {
+        let raft = &self.node.raft;
+        if raft.lead_transferee.is_some() || self.members().is_joint() {
+            return;
+        }
+        let votes = |id: &u64| *id != raft.id && self.members().voters.iter().any(|voter| voter.0 == *id);
+        let others = raft.prs().iter().filter(|(id, progress)| votes(id) && progress.recent_active);
+        let heir = others.max_by_key(|(id, progress)| (progress.matched, **id)).map(|(id, _)| *id);
+        if let Some(heir) = heir {
+            self.node.transfer_leader(heir);
+        }
+    }
+
+    /// A replica says that it holds what its snapshot brought. The library would see that only if it held less before,
+    /// and would send one that asked for it the same again.
+    pub(super) fn note_seeded(&mut self, message: &Message) {
+        let raft = &self.node.raft;
+        let is_answer = message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
+        if !is_answer || !self.leads() || message.term != raft.term {
+            return;
+        }
+        let waits = |progress: &Progress| {
+            progress.state == ProgressState::Snapshot && message.index >= progress.pending_snapshot
+        };
+        if raft.prs().get(message.from).is_some_and(waits) {
+            self.node.report_snapshot(message.from, SnapshotStatus::Finish);
+        }
+    }
+}
