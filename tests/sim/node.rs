@@ -219,6 +219,10 @@ impl Node {
         self.life.as_ref()?.core.members(shard)
     }
 
+    pub(crate) fn is_parked(&self, shard: ShardId) -> bool {
+        self.life.as_ref().and_then(|life| life.core.status(shard)).is_some_and(|status| status.is_parked)
+    }
+
     /// How a shard stands here, in words.
     pub(crate) fn standing(&self, shard: ShardId) -> String {
         let Some(life) = &self.life else { return "down".to_owned() };
@@ -239,22 +243,16 @@ impl Node {
     }
 
     pub(crate) fn tick(&mut self) {
-        if let Some(life) = &mut self.life {
-            life.core.tick();
-        }
+        self.life.iter_mut().for_each(|life| life.core.tick());
     }
 
     /// A sign of life from a node in its so manyeth life.
     pub(crate) fn heard(&mut self, from: NodeId, lives: u32) {
-        if let Some(life) = &mut self.life {
-            life.core.heard(from, u64::from(lives));
-        }
+        self.life.iter_mut().for_each(|life| life.core.heard(from, u64::from(lives)));
     }
 
     pub(crate) fn receive(&mut self, message: PeerMessage) {
-        if let Some(life) = &mut self.life {
-            life.core.receive(message);
-        }
+        self.life.iter_mut().for_each(|life| life.core.receive(message.clone()));
     }
 
     /// One round of the core; gives what it sends.

@@ -170,7 +170,7 @@ impl Sim {
         let level = |shard| {
             let members = || self.nodes.iter().filter(|node| self.is_member(node, shard));
             let first = members().next().map(|node| node.store.applied(shard));
-            members().all(|node| Some(node.store.applied(shard)) == first)
+            members().all(|node| Some(node.store.applied(shard)) == first && !node.is_parked(shard))
         };
         let complete = |shard| self.current_members(shard).is_some_and(|members| !members.is_joint());
         let arrived = if self.nodes.len() == 1 { self.nodes[0].is_quiet() } else { self.answered() };

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod divergence;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod feed;

@@ -111,6 +111,10 @@ impl<M: StateMachine> Applier<M> {
         metrics::role_changes(work.roles.len());
         for (shard, role) in work.roles {
             self.machine.role_changed(shard, role);
+            if let Role::Leader { ready: true, .. } = role {
+                // It was not replaced and has to lead as it is.
+                self.board.note_parked(shard, false);
+            }
         }
         for shard in work.snapshots_wanted {
             self.machine.snapshot_wanted(shard);

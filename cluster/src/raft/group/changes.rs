@@ -23,7 +23,7 @@ impl<T> Group<T> {
         if !voters.contains(&NodeId(self.node.raft.id)) {
             return Err(ChangeError::LeaderLeaves { shard });
         }
-        let is_moving = self.node.raft.lead_transferee.is_some() || self.seeks_seed;
+        let is_moving = self.node.raft.lead_transferee.is_some() || self.reseed.is_sought;
         if self.members().is_joint() || self.node.raft.has_pending_conf() || is_moving {
             return Err(ChangeError::Busy { shard });
         }
@@ -108,7 +108,7 @@ impl<T> Group<T> {
 
     /// A snapshot of the state at `index` lies ready for peers.
     pub(crate) fn offer_snapshot(&mut self, index: LogIndex) {
-        if !self.seeks_seed {
+        if !self.reseed.is_sought {
             self.node.mut_store().offer(index.0);
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! The core calls it for touched groups only. Each file below holds one part of it: [`turn`] the library's contract of a
 //! round, [`proposals`] what becomes entries, [`reads`] what must be confirmed, [`changes`] who the members are,
-//! [`peers`] what comes from others, [`rest`] when nothing happens, [`seed`] what a wrong replica does.
+//! [`peers`] what comes from others, [`rest`] when nothing happens, [`reseed`] what a wrong replica does.
 
 mod changes;
 mod peers;
 mod proposals;
 mod reads;
+mod reseed;
 mod rest;
-mod seed;
 mod turn;
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use raft::{RawNode, StateRole};
 use self::peers::Awaiting;
 use self::proposals::{InFlight, Queued};
 use self::reads::Reads;
+use self::reseed::Reseed;
 use self::rest::Rest;
 use self::turn::Pending;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
@@ -70,8 +71,7 @@ pub(crate) struct Group<T> {
     awaiting: Awaiting,
     /// Messages of leaders so far.
     heard: u64,
-    /// Whether the state here is wrong and another replica's is to replace it.
-    seeks_seed: bool,
+    reseed: Reseed,
 }
 
 impl<T> Group<T> {
@@ -101,7 +101,7 @@ impl<T> Group<T> {
             rest: Rest::default(),
             awaiting: Awaiting::default(),
             heard: 0,
-            seeks_seed: false,
+            reseed: Reseed::default(),
         }
     }
 
@@ -134,7 +134,7 @@ impl<T> Group<T> {
         self.append_queued(round);
         self.start_reads(round);
         self.write_mark(writing);
-        if self.seeks_seed {
+        if std::mem::take(&mut self.reseed.owes_role) {
             self.note_role(round);
         }
         for _ in 0..turn::TURNS_MAX {
@@ -168,7 +168,7 @@ impl<T> Group<T> {
             committed: LogIndex(log.committed),
             applied: LogIndex::default(),
             is_asleep: self.rest.is_asleep(),
-            is_parked: self.seeks_seed,
+            is_parked: self.reseed.is_sought,
         }
     }
 
@@ -197,7 +197,7 @@ impl<T> Group<T> {
         let raft = &self.node.raft;
         let role = match raft.state {
             StateRole::Leader => {
-                let ready = self.ready_term == raft.term && !self.seeks_seed;
+                let ready = self.ready_term == raft.term && !self.reseed.is_sought;
                 Role::Leader { term: Term(raft.term), ready }
             }
             StateRole::Follower | StateRole::PreCandidate | StateRole::Candidate => {

@@ -11,7 +11,7 @@ use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
-use super::seed::needs_snapshot;
+use super::reseed::needs_snapshot;
 use crate::ids::NodeId;
 
 /// What a leader's heartbeat carries when it is the last one for now.
@@ -102,7 +102,7 @@ impl<T> Group<T> {
         let log = &raft.raft_log;
         let follows = raft.state == StateRole::Follower && raft.leader_id == message.from && raft.term == message.term;
         let level = log.last_index() == message.commit && log.persisted == message.commit && self.pending.is_empty();
-        (message, follows && level && !self.seeks_seed)
+        (message, follows && level && !self.reseed.is_sought)
     }
 
     /// Whether this node leads, and every replica holds all there is.

@@ -3,6 +3,7 @@
 use raft::Ready;
 use raft::eraftpb::{Entry, Message};
 
+use super::reseed::Reseed;
 use super::{Group, Writing};
 use crate::ids::{LogIndex, Term};
 use crate::log::{Position, RecordKind};
@@ -115,7 +116,7 @@ impl<T> Group<T> {
         // What these were about is behind the snapshot.
         self.mark = None;
         self.owes_members = false;
-        self.seeks_seed = false;
+        self.reseed = Reseed::default();
         index
     }
 

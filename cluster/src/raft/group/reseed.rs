@@ -1,13 +1,27 @@
 //! A replica whose state is wrong: asks the leader for a snapshot although its log is as it should be.
 //!
 //! # Invariants
-//! - **S1 until it comes**: the wish outlasts elections and lost messages; only an installed snapshot ends it.
+//! - **S1 until it comes**: the wish outlasts elections and lost messages. An installed snapshot ends it, or that this
+//!   node has to lead: where nobody takes over there is nobody to learn from.
 //! - **S2 no source**: meanwhile the replica is no ready leader, offers no snapshot and does not sleep.
 
 use raft::eraftpb::{Message, MessageType};
 use raft::{INVALID_INDEX, Progress, ProgressState, SnapshotStatus, StateRole};
 
 use super::Group;
+
+/// Ticks that a replica leads against its will before it does lead: others may be wrong as well, or away.
+const UNWILLING_TICKS_MAX: usize = 40;
+
+/// The wish to be given another replica's state.
+#[derive(Default)]
+pub(super) struct Reseed {
+    pub(super) is_sought: bool,
+    /// Ticks it led meanwhile.
+    unwilling_ticks: usize,
+    /// Whether being ready has changed without the library.
+    pub(super) owes_role: bool,
+}
 
 /// Whether a replica is to get a snapshot, or has been sent one.
 pub(super) fn needs_snapshot(progress: &Progress) -> bool {
@@ -17,10 +31,10 @@ pub(super) fn needs_snapshot(progress: &Progress) -> bool {
 impl<T> Group<T> {
     /// From now on the state here counts as wrong. False when nobody else votes, or it did so already.
     pub(crate) fn reseed(&mut self) -> bool {
-        if self.seeks_seed || self.votes_alone() {
+        if self.reseed.is_sought || self.votes_alone() {
             return false;
         }
-        self.seeks_seed = true;
+        self.reseed = Reseed { is_sought: true, unwilling_ticks: 0, owes_role: true };
         self.node.mut_store().withdraw_offer();
         self.wake();
         self.pursue_seed();
@@ -29,7 +43,7 @@ impl<T> Group<T> {
 
     /// Gives the leadership away, or asks the leader for its snapshot; what is under way already changes nothing.
     pub(super) fn pursue_seed(&mut self) {
-        if !self.seeks_seed {
+        if !self.reseed.is_sought {
             return;
         }
         match self.node.raft.state {
@@ -41,6 +55,12 @@ impl<T> Group<T> {
     }
 
     fn abdicate(&mut self) {
+        self.reseed.unwilling_ticks += 1;
+        if self.reseed.unwilling_ticks > UNWILLING_TICKS_MAX {
+            tracing::error!(shard = self.shard.0, "nobody takes over from a replica that differs, it goes on as it is");
+            self.reseed = Reseed { owes_role: true, ..Reseed::default() };
+            return;
+        }
         let raft = &self.node.raft;
         if raft.lead_transferee.is_some() || self.members().is_joint() {
             return;
