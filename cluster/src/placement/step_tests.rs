@@ -26,6 +26,7 @@ fn detail(voters: &[u64], learners: &[u64]) -> ShardDetail {
         committed: LogIndex(LAST),
         applied: LogIndex(LAST),
         is_asleep: false,
+        is_parked: false,
     };
     ShardDetail { shard: ShardId(0), status, members, peers, heard: 0 }
 }
