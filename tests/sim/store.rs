@@ -65,10 +65,12 @@ impl Store {
         self.shards[usize::from(shard.0)].incoming.insert(index(snapshot.len()), snapshot);
     }
 
-    /// Puts the fetched snapshot in place of what there is. Nothing of it is durable but the snapshot itself.
+    /// Puts the fetched snapshot in place of what there is. Nothing of it is durable but the snapshot itself. One that was
+    /// put in place before may be so again: a replica that wants another state gets that of the same index.
     pub(crate) fn install(&mut self, shard: ShardId, at: LogIndex) {
         let shard = &mut self.shards[usize::from(shard.0)];
-        let incoming = shard.incoming.remove(&at).expect("a snapshot is fetched before it is installed");
+        let placed = Some(&shard.snapshot).filter(|snapshot| index(snapshot.len()) == at).cloned();
+        let incoming = shard.incoming.remove(&at).or(placed).expect("a snapshot is fetched before it is installed");
         shard.applied.clone_from(&incoming);
         shard.snapshot = incoming;
         shard.durable = 0;
