@@ -71,6 +71,7 @@ impl<T> Group<T> {
             message.commit = 0;
         }
         self.note_seeded(&message);
+        self.heed_term(&message);
         let (message, sleeps) = self.heed_rest(message);
         // Refusals concern messages of nodes that are no longer, or not yet, in the group.
         if let Err(reason) = self.node.step(message) {
@@ -79,6 +80,7 @@ impl<T> Group<T> {
         if sleeps {
             self.sleep();
         }
+        self.ask_if_wrong();
     }
 
     /// The peer could not get the snapshot it was told of: it is sent another one.

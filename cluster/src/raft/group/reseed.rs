@@ -48,9 +48,32 @@ impl<T> Group<T> {
         }
         match self.node.raft.state {
             StateRole::Leader => self.abdicate(),
-            // Refused without a leader, or before its first entry is here; the next tick asks again.
-            StateRole::Follower => self.node.request_snapshot().unwrap_or_default(),
+            StateRole::Follower => self.ask_for_snapshot(),
             StateRole::PreCandidate | StateRole::Candidate => {}
+        }
+    }
+
+    /// After every message: on a busy shard all is committed only for moments.
+    pub(super) fn ask_if_wrong(&mut self) {
+        if self.reseed.is_sought && self.node.raft.state == StateRole::Follower {
+            self.ask_for_snapshot();
+        }
+    }
+
+    /// The library takes nothing in while it waits for the snapshot, which must hold all this replica has. So all of that
+    /// must be committed, in this term: a leader that needs this replica's vote for it could never take one.
+    fn ask_for_snapshot(&mut self) {
+        let log = &self.node.raft.raft_log;
+        if log.committed == log.last_index() {
+            // Refused without a leader, before its first entry is here, and when it is asked for already.
+            self.node.request_snapshot().unwrap_or_default();
+        }
+    }
+
+    /// A leader of a later term may not know yet that what an earlier one was asked for is committed: it is asked anew.
+    pub(super) fn heed_term(&mut self, message: &Message) {
+        if message.term > self.node.raft.term {
+            self.node.raft.pending_request_snapshot = INVALID_INDEX;
         }
     }
 

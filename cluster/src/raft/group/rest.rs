@@ -36,7 +36,7 @@ impl<T> Group<T> {
     /// Moves the clock. False when the group sleeps or heeds no clock, so that nothing came of it.
     pub(crate) fn tick(&mut self) -> bool {
         let is_alone = self.leads() && self.node.raft.prs().iter().count() == 1;
-        if self.rest.is_asleep || is_alone {
+        if self.rest.is_asleep || (is_alone && !self.reseed.is_sought) {
             return false;
         }
         // The library draws from the thread's randomness; drawing again makes a seeded run repeat.
@@ -112,6 +112,7 @@ impl<T> Group<T> {
         let settled = raft.raft_log.committed == last && raft.raft_log.applied() == last && self.pending.is_empty();
         let idle = self.queued.is_empty() && self.in_flight.is_empty() && self.reads.is_idle();
         self.leads()
+            && !self.reseed.is_sought
             && settled
             && idle
             && !self.members().is_joint()
