@@ -361,3 +361,7 @@ impl<T> Core<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;
