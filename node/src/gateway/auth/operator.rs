@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use super::key::{Key, new_operator_key};
 
 /// Read and write for the owner, nothing for others.
@@ -25,9 +27,8 @@ pub(crate) fn open_operator_key(path: &Path) -> Result<blake3::Hash, OperatorKey
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = new_operator_key();
-            write_new(path, &key).map_err(failed)?;
-            key
+            write_new(path, &new_operator_key()).map_err(failed)?;
+            std::fs::read_to_string(path).map_err(failed)?
         }
         Err(error) => return Err(failed(error)),
     };
@@ -37,8 +38,37 @@ pub(crate) fn open_operator_key(path: &Path) -> Result<blake3::Hash, OperatorKey
     }
 }
 
+/// The file appears whole. Several nodes that share it may start together: the first one makes it, the others take that.
 fn write_new(path: &Path, key: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
+    let draft = path.with_extension(format!("{}.draft", Uuid::now_v7()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&draft)?;
     writeln!(file, "{key}")?;
-    file.sync_all()
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn nodes_that_start_together_share_one_key() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("operator.key");
+            let hashes: BTreeSet<String> = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| open_operator_key(&path).unwrap())).collect();
+                starts.into_iter().map(|start| start.join().unwrap().to_hex().to_string()).collect()
+            });
+            assert_eq!(hashes.len(), 1);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "drafts are left");
+        }
+    }
 }
