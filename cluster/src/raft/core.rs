@@ -45,6 +45,8 @@ pub struct Core<T> {
     /// Groups with something to do, each once.
     touched: Vec<u16>,
     is_touched: Vec<bool>,
+    /// Groups that may have committed something their followers have not heard of.
+    untold: Vec<u16>,
     links: Links,
     /// Shards that leave with the next batch, and those that are gone when a batch is durable.
     leaving: Vec<u16>,
@@ -78,6 +80,7 @@ impl<T> Core<T> {
             votes: vec![Vote::default(); shards],
             touched: Vec::with_capacity(shards),
             is_touched: vec![false; shards],
+            untold: Vec::new(),
             links: Links::new(config.elections.silence_min),
             leaving: Vec::new(),
             left: VecDeque::new(),
@@ -97,11 +100,27 @@ impl<T> Core<T> {
 
     /// Moves the clock of every group that has peers and is awake.
     pub fn tick(&mut self) {
+        self.tell_commits();
         for node in self.links.tick() {
             self.lost(node);
         }
         for at in 0..self.config.shards {
             if self.groups[usize::from(at)].as_mut().is_some_and(Group::tick) {
+                self.touch(at);
+            }
+        }
+    }
+
+    /// Whether followers may wait to hear what is committed.
+    pub fn owes_commits(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// Tells followers what is committed, where no entry did meanwhile. Its driver calls it some time after
+    /// [`Core::owes_commits`] became true: a message of its own for each commit would double what nodes say to each other.
+    pub fn tell_commits(&mut self) {
+        for at in std::mem::take(&mut self.untold) {
+            if self.groups[usize::from(at)].as_mut().is_some_and(Group::tell_commit) {
                 self.touch(at);
             }
         }
@@ -259,7 +278,11 @@ impl<T> Core<T> {
             self.is_touched[usize::from(shard)] = false;
             let records = writing.batch.records().len();
             let Some(group) = &mut self.groups[usize::from(shard)] else { continue };
-            if group.round(&mut writing, &mut round) {
+            let goes_on = group.round(&mut writing, &mut round);
+            if group.notes_untold() {
+                self.untold.push(shard);
+            }
+            if goes_on {
                 self.touch(shard);
             }
             if writing.batch.records().len() > records {

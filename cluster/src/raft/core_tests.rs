@@ -1,4 +1,5 @@
-//! What the simulation meets too seldom: votes of a replica that has nothing.
+//! What the simulation meets too seldom or cannot see: votes of a replica that has nothing, and when followers hear what
+//! is committed.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use crate::raft::Role;
 
 const SHARD: ShardId = ShardId(0);
 
-/// A node that joined a cluster and holds nothing yet.
-fn newcomer() -> (Core<u64>, Log) {
+/// A node, with the shards of a cluster that begins now or, without founders, with nothing yet.
+fn node(id: u64, founders: &[u64]) -> (Core<u64>, Log) {
     let config = LogConfig { reserve_bytes: 0, floor_bytes: 0, ..LogConfig::default() };
     let (log, recovered) = Log::open(Arc::new(MemoryDisk::new()), config).expect("an empty disk opens");
     let elections = ElectionTicks::default();
-    let config =
-        CoreConfig { node: NodeId(2), shards: 1, founders: vec![], elections, seed: 1, cached_bytes_max: 1 << 20 };
+    let founders = founders.iter().copied().map(NodeId).collect();
+    let config = CoreConfig { node: NodeId(id), shards: 1, founders, elections, seed: id, cached_bytes_max: 1 << 20 };
     (Core::open(&config, recovered, &[], &log.reader()).expect("an empty log opens"), log)
 }
 
@@ -28,23 +29,67 @@ fn message(kind: MessageType, from: u64, term: u64) -> PeerMessage {
 }
 
 /// Rounds until there is nothing to do; what they send.
-fn sent(core: &mut Core<u64>, log: &mut Log) -> Vec<MessageType> {
-    let mut kinds = vec![];
+fn messages(core: &mut Core<u64>, log: &mut Log) -> Vec<PeerMessage> {
+    let mut messages = vec![];
     while core.has_work() {
         let round = core.round();
-        kinds.extend(round.messages.iter().map(|message| message.message.get_msg_type()));
+        messages.extend(round.messages);
         if let Some((number, batch)) = round.batch {
             let positions = log.append(&batch).expect("memory takes it");
             core.persisted(number, &positions, Batch::new());
         }
     }
-    kinds
+    messages
+}
+
+fn sent(core: &mut Core<u64>, log: &mut Log) -> Vec<MessageType> {
+    messages(core, log).iter().map(|message| message.message.get_msg_type()).collect()
+}
+
+/// Three nodes, and a network that loses nothing.
+struct Trio([(Core<u64>, Log); 3]);
+
+impl Trio {
+    /// The first one leads, and everybody knows all there is.
+    fn led() -> Self {
+        let mut trio = Self([1, 2, 3].map(|id| node(id, &[1, 2, 3])));
+        while !trio.committed().iter().all(|committed| *committed > LogIndex(0)) {
+            trio.0[0].0.tick();
+            trio.talk();
+        }
+        trio
+    }
+
+    /// Carries messages until nobody has anything to say.
+    fn talk(&mut self) {
+        loop {
+            let said: Vec<_> = self.0.iter_mut().flat_map(|(core, log)| messages(core, log)).collect();
+            if said.is_empty() {
+                return;
+            }
+            for message in said {
+                let at = usize::try_from(message.to().0).expect("there are three") - 1;
+                self.0[at].0.receive(message);
+            }
+        }
+    }
+
+    fn propose(&mut self) {
+        let core = &mut self.0[0].0;
+        let term = core.status(SHARD).expect("it is a founder").term;
+        core.propose(SHARD, term, Bytes::from_static(b"entry"), 0);
+        self.talk();
+    }
+
+    fn committed(&self) -> [LogIndex; 3] {
+        self.0.each_ref().map(|(core, _)| core.status(SHARD).expect("it is a founder").committed)
+    }
 }
 
 /// A removed replica that is about to come back has forgotten its log: its vote could elect who lacks what it once held.
 #[test]
 fn a_replica_without_a_state_does_not_vote() {
-    let (mut core, mut log) = newcomer();
+    let (mut core, mut log) = node(2, &[]);
     for kind in [MessageType::MsgRequestPreVote, MessageType::MsgRequestVote] {
         core.receive(message(kind, 3, 7));
         assert_eq!(core.status(SHARD), None, "a candidate does not bring a shard here");
@@ -59,4 +104,22 @@ fn a_replica_without_a_state_does_not_vote() {
         core.receive(message(kind, 3, 7));
         assert_eq!(sent(&mut core, &mut log), [], "{kind:?}");
     }
+}
+
+#[test]
+fn followers_hear_what_is_committed_with_the_next_entry_or_when_they_are_told() {
+    let mut trio = Trio::led();
+    let LogIndex(before) = trio.committed()[0];
+    assert!(!trio.0[0].0.owes_commits(), "everybody knows");
+    trio.propose();
+    assert_eq!(trio.committed(), [before + 1, before, before].map(LogIndex));
+    trio.propose();
+    assert_eq!(trio.committed(), [before + 2, before + 1, before + 1].map(LogIndex));
+    assert!(trio.0[0].0.owes_commits());
+    trio.0[0].0.tell_commits();
+    trio.talk();
+    assert_eq!(trio.committed(), [before + 2; 3].map(LogIndex));
+    assert!(!trio.0[0].0.owes_commits());
+    trio.0[0].0.tell_commits();
+    assert!(!trio.0[0].0.has_work(), "it was said before");
 }

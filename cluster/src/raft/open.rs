@@ -169,7 +169,8 @@ fn library_config(config: &CoreConfig, applied: LogIndex) -> raft::Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        skip_bcast_commit: false,
+        // Followers hear of it with the next entry, or when the core tells them: see [`super::Core::tell_commits`].
+        skip_bcast_commit: true,
         // Left off for good: it acknowledges entries a follower does not hold.
         batch_append: false,
         priority: 0,

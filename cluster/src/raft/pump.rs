@@ -32,6 +32,8 @@ const INPUTS_MAX: usize = 1024;
 const INPUT_BYTES_MAX: usize = 16 << 20;
 /// One tick of the groups' clocks.
 const TICK: Duration = Duration::from_millis(50);
+/// How long followers wait for an entry to tell them what is committed before a message of its own does.
+const COMMIT_NEWS_AFTER: Duration = Duration::from_millis(20);
 /// How soon a full applier is looked at again.
 const BACKLOG_LOOK: Duration = Duration::from_millis(2);
 /// Longer than anybody waits for anything.
@@ -42,16 +44,26 @@ const LONG: Duration = Duration::from_secs(3600);
 pub(crate) struct Ticks {
     clock: Arc<dyn Clock>,
     next: Duration,
+    /// When followers that wait for it hear what is committed.
+    news: Option<Duration>,
 }
 
 impl Ticks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let next = clock.monotonic() + TICK;
-        Self { clock, next }
+        Self { clock, next, news: None }
     }
 
     fn left(&self) -> Duration {
-        self.next.saturating_sub(self.clock.monotonic())
+        self.news.map_or(self.next, |news| news.min(self.next)).saturating_sub(self.clock.monotonic())
+    }
+
+    /// Whether commits that have been owed since it was first asked are to be told now.
+    fn is_news_due(&mut self, owes_commits: bool) -> bool {
+        let now = self.clock.monotonic();
+        let due = owes_commits && self.news.is_some_and(|news| now >= news);
+        self.news = (owes_commits && !due).then(|| self.news.unwrap_or(now + COMMIT_NEWS_AFTER));
+        due
     }
 
     fn is_due(&mut self) -> bool {
@@ -88,6 +100,10 @@ impl Pump {
             self.take_in();
             if self.ticks.as_mut().is_some_and(Ticks::is_due) {
                 self.core.tick();
+            }
+            let owes = self.core.owes_commits();
+            if self.ticks.as_mut().is_some_and(|ticks| ticks.is_news_due(owes)) {
+                self.core.tell_commits();
             }
             self.work_off();
             if self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX && self.turn().is_err() {

@@ -2,9 +2,10 @@
 //!
 //! The core calls it for touched groups only. Each file below holds one part of it: [`turn`] the library's contract of a
 //! round, [`proposals`] what becomes entries, [`reads`] what must be confirmed, [`changes`] who the members are,
-//! [`peers`] what comes from others, [`rest`] when nothing happens, [`reseed`] what a wrong replica does.
+//! [`peers`] what comes from others, [`news`] what followers hear of commits, [`rest`] when nothing happens, [`reseed`] what a wrong replica does.
 
 mod changes;
+mod news;
 mod peers;
 mod proposals;
 mod reads;
@@ -16,6 +17,7 @@ use std::collections::VecDeque;
 
 use raft::{RawNode, StateRole};
 
+use self::news::News;
 use self::peers::Awaiting;
 use self::proposals::{InFlight, Queued};
 use self::reads::Reads;
@@ -71,6 +73,7 @@ pub(crate) struct Group<T> {
     awaiting: Awaiting,
     /// Messages of leaders so far.
     heard: u64,
+    news: News,
     reseed: Reseed,
 }
 
@@ -101,6 +104,7 @@ impl<T> Group<T> {
             rest: Rest::default(),
             awaiting: Awaiting::default(),
             heard: 0,
+            news: News::default(),
             reseed: Reseed::default(),
         }
     }
@@ -216,8 +220,9 @@ impl<T> Group<T> {
         round.roles.push((self.shard, role));
     }
 
-    fn send(&self, messages: Vec<raft::eraftpb::Message>, round: &mut Round<T>) {
+    fn send(&mut self, messages: Vec<raft::eraftpb::Message>, round: &mut Round<T>) {
         let shard = self.shard;
+        messages.iter().for_each(|message| self.news.note(message));
         round.messages.extend(messages.into_iter().map(|message| PeerMessage { shard, message }));
     }
 }
