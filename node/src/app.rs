@@ -29,7 +29,6 @@ use steward_cluster::raft;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use uuid::Uuid;
 
 use crate::cluster::{self, Around, Company, Internal, Place};
@@ -197,9 +196,9 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let http_state = Arc::new(HttpState { gateway, sources: attentive.sources, metrics, hooks, body_bytes_max });
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
-        let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state));
+        let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
         let work = around.work(&shards, workers.lessor(), own_blobs);
-        let routes = Routes::from(passed_on).add_service(work.service());
+        let routes = passed_on.add_service(work.service());
         internal.serve(around.peers(), routes, &shards, snapshots_folder(&data_dir))
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);

@@ -44,7 +44,7 @@ impl Around {
     }
 
     pub(crate) fn forwarder(&self, node: NodeId, shards: u16, clock: &Arc<dyn Clock>) -> Arc<Forwarder> {
-        let reach = Arc::new(PeerReach(self.peers.clone()));
+        let reach = Arc::new(PeerReach::new(self.peers.clone()));
         Arc::new(Forwarder::new(node, shards, self.whereabouts.clone(), reach, Arc::clone(clock)))
     }
 

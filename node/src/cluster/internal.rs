@@ -26,6 +26,8 @@ pub(crate) struct Internal {
     pub(crate) address: SocketAddr,
     /// `host:port` under which other nodes dial it.
     pub(crate) advertise: String,
+    /// Cancelled when the node stops answering others.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The port at work.
@@ -46,12 +48,12 @@ impl Internal {
         let listener = bound.with_context(|| format!("cannot listen on {listen} (cluster.listen)"))?;
         let address = listener.local_addr().context("a listener has no address")?;
         let advertise = if cluster.advertise.is_empty() { address.to_string() } else { cluster.advertise.clone() };
-        Ok(Some(Self { listener, address, advertise }))
+        Ok(Some(Self { listener, address, advertise, stop: CancellationToken::new() }))
     }
 
     /// Serves other nodes: what they send to the shards, and `routes` for what they pass on and ask.
     pub(crate) fn serve(self, peers: &Peers, routes: Routes, shards: &Shards, snapshots: PathBuf) -> Serving {
-        let stop = CancellationToken::new();
+        let stop = self.stop;
         let (peers, driver, stopped) = (peers.clone(), Arc::new(shards.driver()), stop.clone());
         let serve = async move { peers.serve(self.listener, routes, driver, snapshots, stopped).await };
         Serving { stop, task: supervisor::spawn("internal", serve) }

@@ -1,4 +1,5 @@
-//! Any node takes any call: what another node has to answer is passed on to it, unchanged, as an HTTP/2 request.
+//! Any node takes any call: what another node has to answer is passed on to it, unchanged: webhooks many at a time
+//! (`carry/`), everything else as an HTTP/2 request.
 //!
 //! Both protocols make a [`Call`] of a request (`grpc/forward.rs`, `http/forward.rs`) and give it to the [`Forwarder`].
 //! The composition root says who leads ([`Whereabouts`]), how nodes are reached ([`Reach`]), and serves [`routes`] to
@@ -20,6 +21,7 @@
 //!   seconds to notice.
 
 mod call;
+mod carry;
 mod forwarder;
 mod headers;
 mod inside;
@@ -31,9 +33,10 @@ mod whereabouts;
 mod tests;
 
 pub(crate) use call::{Asked, Call, Effect, RetryKey, Route};
+pub(crate) use carry::{Lines, fits};
 pub(crate) use forwarder::Forwarder;
 pub(crate) use headers::take_private;
 pub(crate) use inside::routes;
 pub(crate) use protocol::Protocol;
-pub(crate) use reach::{Body, Reach, Unreachable};
+pub(crate) use reach::{Body, Reach, Unreachable, never_left};
 pub(crate) use whereabouts::{Leader, Whereabouts};

@@ -24,3 +24,20 @@ pub(crate) trait Reach: Send + Sync {
     /// Sends a request to the gateway of a node. Its URI has a path only. The answer's body may still be on its way.
     fn call(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>>;
 }
+
+/// Whether a call failed before there was a connection to send anything on.
+pub(crate) fn never_left(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(is_connect) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_connect(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    [ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind())
+}

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use steward_actors::supervisor;
 use steward_cluster::clock::SystemClock;
 use steward_cluster::ids::{NodeId, ShardId};
+use steward_cluster::peers::NotReachable;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -23,7 +24,7 @@ use tonic::transport::{Channel, Server};
 use tower::ServiceExt as _;
 
 use super::super::inside::router;
-use super::super::{Body, Forwarder, Leader, Protocol, Reach, RetryKey, Unreachable, Whereabouts};
+use super::super::{Body, Forwarder, Leader, Lines, Protocol, Reach, RetryKey, Unreachable, Whereabouts, fits};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 use crate::gateway::grpc;
@@ -165,13 +166,23 @@ impl Stub {
 }
 
 /// The connections of a node to the others.
-#[derive(Default)]
 pub(super) struct Wire {
-    channels: Mutex<BTreeMap<NodeId, Channel>>,
+    channels: Arc<Mutex<BTreeMap<NodeId, Channel>>>,
+    lines: Arc<Lines>,
     pub(super) down: Mutex<BTreeSet<NodeId>>,
     /// So many answers get lost.
     pub(super) breaks: Arc<Mutex<usize>>,
     pub(super) calls: Mutex<Vec<NodeId>>,
+}
+
+impl Wire {
+    fn new() -> Self {
+        let channels: Arc<Mutex<BTreeMap<NodeId, Channel>>> = Arc::default();
+        let dialed = Arc::clone(&channels);
+        let lines = Lines::new(move |node| dialed.lock().get(&node).cloned().ok_or(NotReachable(node)));
+        let (down, breaks, calls) = (Mutex::default(), Arc::default(), Mutex::default());
+        Self { channels, lines: Arc::new(lines), down, breaks, calls }
+    }
 }
 
 impl Reach for Wire {
@@ -179,11 +190,15 @@ impl Reach for Wire {
         self.calls.lock().push(node);
         let up = !self.down.lock().contains(&node);
         let (channel, breaks) = (self.channels.lock()[&node].clone(), Arc::clone(&self.breaks));
+        let lines = fits(&request).then(|| Arc::clone(&self.lines));
         Box::pin(async move {
             if !up {
                 return Err(Unreachable::NotSent("down".into()));
             }
-            let answer = channel.oneshot(request).await.map_err(|error| Unreachable::Broken(error.into()))?;
+            let answer = match lines {
+                Some(lines) => lines.call(node, request).await?,
+                None => channel.oneshot(request).await.map_err(|error| Unreachable::Broken(error.into()))?,
+            };
             let mut breaks = breaks.lock();
             if *breaks > 0 {
                 *breaks -= 1;
@@ -217,7 +232,7 @@ impl Node {
             faults: Mutex::default(),
             stream: Mutex::default(),
         });
-        let wire = Arc::new(Wire::default());
+        let wire = Arc::new(Wire::new());
         let clock = Arc::new(SystemClock::new());
         let forwarder = Arc::new(Forwarder::new(me, 1, beliefs.clone(), wire.clone(), clock));
         let (api, web) = (Arc::clone(&stub), Arc::clone(&stub));
@@ -227,7 +242,7 @@ impl Node {
                 handler(request).await.map(axum::body::Body::new)
             }));
         let web = move |request| Arc::clone(&web).answer(request);
-        let inside = Routes::from(router(Arc::clone(&forwarder), api.clone(), web, BODY_BYTES_MAX));
+        let inside = router(Arc::clone(&forwarder), api.clone(), web, BODY_BYTES_MAX, stop.clone());
         let (listener, inside_at) = listen().await;
         let served = Server::builder()
             .add_routes(inside)
