@@ -15,6 +15,9 @@ use crate::metrics;
 /// Bytes a log entry takes beside its data.
 const ENTRY_HEAD_BYTES: usize = 64;
 
+/// The thread gives way to all that somebody waits for.
+const NICENESS: i32 = 10;
+
 /// What is known about each shard's place.
 pub(crate) struct Snapshots {
     folder: PathBuf,
@@ -122,6 +125,8 @@ impl Snapshots {
         }
         let snapshots = Arc::clone(self);
         let work = move || {
+            // Where that is refused the thread works all the same, at the priority of the others.
+            rustix::process::setpriority_process(None, NICENESS).ok();
             loop {
                 snapshots.work_off(&*store, &driver);
                 snapshots.running.store(false, Ordering::Release);

@@ -30,6 +30,8 @@ const REST_MIN: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(2);
 /// How long the next chunk may take.
 const CHUNK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What is written is synced each so many bytes: one large sync at the end would hold up the log's on the same disk.
+const SYNC_EVERY_BYTES: u64 = 1 << 20;
 /// Ends the name of a file that is being fetched.
 const FETCH_SUFFIX: &str = "fetch";
 
@@ -103,8 +105,9 @@ pub async fn fetch_snapshot(
     let path = folder.join(&name);
     let part = folder.join(format!("{name}.{FETCH_SUFFIX}"));
     forget_others(folder, shard, &part).await?;
-    let mut fetch = Fetch { from, shard, index, written: 0, file: open(&part).await?, part: part.clone() };
+    let mut fetch = Fetch { from, shard, index, written: 0, synced: 0, file: open(&part).await?, part: part.clone() };
     fetch.written = fetch.file.seek(SeekFrom::End(0)).await.map_err(fetch.fault("measure"))?;
+    fetch.synced = fetch.written;
     let (mut failures, mut rest) = (0, REST_MIN);
     loop {
         let before = fetch.written;
@@ -193,6 +196,7 @@ struct Fetch {
     part: PathBuf,
     file: File,
     written: u64,
+    synced: u64,
 }
 
 impl Fetch {
@@ -238,6 +242,10 @@ impl Fetch {
         self.file.write_all(&data).await.map_err(self.fault("write"))?;
         self.file.flush().await.map_err(self.fault("write"))?;
         self.written += u64::try_from(data.len()).expect("a chunk's length fits 64 bits");
+        if self.written - self.synced >= SYNC_EVERY_BYTES {
+            self.file.sync_data().await.map_err(self.fault("sync"))?;
+            self.synced = self.written;
+        }
         metrics::snapshot_bytes(Direction::Received, data.len());
         Ok(())
     }

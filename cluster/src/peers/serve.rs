@@ -20,6 +20,7 @@ use super::limits::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX, RESETS_MAX, STREAM_WINDOW_BYTES,
 };
 use super::link::{self, LinkEnd, Party, Refusal};
+use super::snapshot::Pace;
 use super::{FrameSink, metrics, report, snapshot};
 use crate::ids::{NodeId, ShardId};
 use crate::spawn::spawn;
@@ -40,9 +41,10 @@ impl Peers {
     ) {
         let _closing = Closing(self.clone());
         self.set_sink(Arc::clone(&sink));
-        let service = PeerServiceServer::new(Service { peers: self.clone(), sink, snapshots })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let service =
+            PeerServiceServer::new(Service { peers: self.clone(), sink, snapshots, pace: Arc::new(Pace::new()) })
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let stopped = async {
             stop.cancelled().await;
             // Links never finish by themselves.
@@ -83,6 +85,7 @@ struct Service {
     peers: Peers,
     sink: Arc<dyn FrameSink>,
     snapshots: PathBuf,
+    pace: Arc<Pace>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -110,7 +113,7 @@ impl PeerService for Service {
         &self,
         request: Request<pb::FetchSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
-        let chunks = snapshot::chunks(&self.snapshots, request.into_inner()).await?;
+        let chunks = snapshot::chunks(&self.snapshots, request.into_inner(), Arc::clone(&self.pace)).await?;
         Ok(Response::new(Box::pin(chunks)))
     }
 

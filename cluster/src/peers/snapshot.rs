@@ -1,11 +1,12 @@
 //! The giving side of a snapshot's transfer: a file in checked chunks. The internal port serves it.
 //!
 //! # Decisions
-//! - A transfer is slowed to [`BYTES_PER_SECOND`], so that a node that is brought up does not take the network from
-//!   those that serve customers. Several transfers at once share nothing.
+//! - All transfers of a node together are slowed to [`BYTES_PER_SECOND`], so that nodes that are brought up take neither
+//!   network, disk nor processor from customers. A limit for each transfer was refused: a node that joins has many.
 
 use std::io::SeekFrom;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use futures_util::{Stream, stream};
 use steward_proto::peer::v1::{FetchSnapshotRequest, FetchSnapshotResponse};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::Status;
 
@@ -21,13 +23,29 @@ use crate::store::snapshot::list;
 
 /// What travels, and is checked, at once.
 pub(super) const CHUNK_BYTES: u32 = 256 * 1024;
-/// How fast one transfer may go.
-const BYTES_PER_SECOND: u32 = 64 << 20;
+/// How fast a node gives snapshots away.
+const BYTES_PER_SECOND: u32 = 32 << 20;
+
+/// What all transfers of a node wait for, each chunk in its turn.
+pub(super) struct Pace(Mutex<Interval>);
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        let mut chunks = interval(Duration::from_secs(1) * CHUNK_BYTES / BYTES_PER_SECOND);
+        chunks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(Mutex::new(chunks))
+    }
+
+    async fn wait(&self) {
+        self.0.lock().await.tick().await;
+    }
+}
 
 /// The chunks of a snapshot from an offset to its end.
 pub(super) async fn chunks(
     folder: &Path,
     request: FetchSnapshotRequest,
+    pace: Arc<Pace>,
 ) -> Result<impl Stream<Item = Result<FetchSnapshotResponse, Status>> + Send + use<>, Status> {
     let FetchSnapshotRequest { shard, index, offset } = request;
     let listed = list(folder).map_err(|error| failed(&error))?;
@@ -39,8 +57,6 @@ pub(super) async fn chunks(
         return Err(Status::out_of_range(format!("the snapshot ends at {total}, before {offset}")));
     }
     file.seek(SeekFrom::Start(offset)).await.map_err(|error| failed(&error))?;
-    let mut pace = interval(Duration::from_secs(1) * CHUNK_BYTES / BYTES_PER_SECOND);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sending = Sending { file, offset, total, pace };
     Ok(stream::unfold(sending, |mut sending| async move {
         match sending.next().await {
@@ -59,7 +75,7 @@ struct Sending {
     file: File,
     offset: u64,
     total: u64,
-    pace: Interval,
+    pace: Arc<Pace>,
 }
 
 impl Sending {
@@ -68,7 +84,7 @@ impl Sending {
         if bytes == 0 {
             return Ok(None);
         }
-        self.pace.tick().await;
+        self.pace.wait().await;
         let data = read(&mut self.file, bytes).await?;
         metrics::snapshot_bytes(Direction::Sent, data.len());
         let (offset, total, checksum) = (self.offset, self.total, crc32c::crc32c(&data));

@@ -14,6 +14,9 @@ use crate::store::error::StoreError;
 /// Ends the name of a snapshot that is being written, or that a crash cut short.
 pub(super) const PART_SUFFIX: &str = "part";
 
+/// What is written is synced each so many bytes: one large sync at the end would hold up the log's on the same disk.
+const SYNC_EVERY_BYTES: usize = 1 << 20;
+
 /// Writes the shard as it stands now into `dir`, which must exist; `term_of` tells the term of the entry it stands at.
 /// One snapshot per shard at a time.
 pub fn write(
@@ -45,6 +48,7 @@ struct Out {
     payload: Vec<u8>,
     chunks: u64,
     keys: u64,
+    unsynced: usize,
 }
 
 impl Out {
@@ -52,7 +56,7 @@ impl Out {
         let mut file = BufWriter::new(File::create(path)?);
         // The index is known only when the view ends, so the header is filled in last.
         file.write_all(&[0; HEADER_BYTES])?;
-        Ok(Self { file, hasher: blake3::Hasher::new(), payload: Vec::new(), chunks: 0, keys: 0 })
+        Ok(Self { file, hasher: blake3::Hasher::new(), payload: Vec::new(), chunks: 0, keys: 0, unsynced: 0 })
     }
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> std::io::Result<()> {
@@ -67,7 +71,13 @@ impl Out {
             self.file.write_all(part)?;
         }
         self.chunks += 1;
+        self.unsynced += self.payload.len();
         self.payload.clear();
+        if self.unsynced >= SYNC_EVERY_BYTES {
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+            self.unsynced = 0;
+        }
         Ok(())
     }
 
