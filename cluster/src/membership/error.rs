@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::trust::EtcdTlsError;
 use crate::ids::NodeId;
 
 /// A call of etcd that gave no answer to work with.
@@ -42,6 +43,9 @@ pub enum JoinError {
         /// What failed.
         source: EtcdError,
     },
+    /// The files for TLS towards etcd.
+    #[error("etcd can not be asked without the files for TLS")]
+    EtcdTls(#[source] EtcdTlsError),
     /// The name would not be one step of a key.
     #[error("{0:?} can not name a cluster: letters, digits, dots, dashes and underscores only")]
     ClusterName(String),

@@ -20,6 +20,7 @@ use tonic::Code;
 
 use super::error::EtcdError;
 use super::metrics;
+use super::trust::EtcdTls;
 use crate::clock::Clock;
 
 /// How long one try of a call may take.
@@ -84,6 +85,7 @@ pub(crate) enum Write {
 /// A client that can be called by many at once.
 pub(crate) struct Etcd {
     endpoints: Vec<String>,
+    tls: Option<EtcdTls>,
     clock: Arc<dyn Clock>,
     line: Mutex<Line>,
     reach: watch::Sender<Reach>,
@@ -98,9 +100,10 @@ struct Line {
 }
 
 impl Etcd {
-    pub(crate) fn new(endpoints: Vec<String>, clock: Arc<dyn Clock>) -> Self {
+    /// Endpoints are `host:port`, or URLs; without `tls` none of them may be of https.
+    pub(crate) fn new(endpoints: Vec<String>, tls: Option<EtcdTls>, clock: Arc<dyn Clock>) -> Self {
         metrics::etcd_up(true);
-        Self { endpoints, clock, line: Mutex::default(), reach: watch::Sender::new(Reach::Up { since: None }) }
+        Self { endpoints, tls, clock, line: Mutex::default(), reach: watch::Sender::new(Reach::Up { since: None }) }
     }
 
     /// Whether etcd answers; changes are announced.
@@ -239,6 +242,10 @@ impl Etcd {
             .with_keep_alive(PING_EVERY, PING_TIMEOUT)
             .with_keep_alive_while_idle(true)
             .with_require_leader(true);
+        let options = match self.tls.as_ref().map(EtcdTls::read).transpose() {
+            Ok(tls) => tls.into_iter().fold(options, ConnectOptions::with_tls),
+            Err(error) => return (Err(format!("{error}: {}", error.source)), next),
+        };
         // This only prepares: the connection is made by the first call, within that call's deadline.
         let made = Client::connect(endpoint, Some(options)).await;
         let mut line = self.line.lock();

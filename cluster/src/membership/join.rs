@@ -18,6 +18,7 @@ use super::error::{EtcdError, JoinError};
 use super::etcd::{Etcd, Guard, Listing, Write};
 use super::keys::{Key, Keys};
 use super::record::{ClusterConfig, Known, NodeInfo, decode, encode};
+use super::trust::EtcdTls;
 use crate::clock::Clock;
 use crate::ids::NodeId;
 
@@ -49,8 +50,10 @@ pub enum DataState {
 pub struct JoinConfig {
     /// The name of the cluster.
     pub cluster: String,
-    /// `host:port` of the members of etcd.
+    /// `host:port` of the members of etcd, or their URLs of https.
     pub endpoints: Vec<String>,
+    /// How etcd is trusted; needed for endpoints of https.
+    pub etcd_tls: Option<EtcdTls>,
     /// The id the operator wishes for.
     pub node: Option<NodeId>,
     /// What the data folder says about itself.
@@ -120,7 +123,8 @@ pub(super) enum Step {
 /// Every variant of [`JoinError`] but those of a rebuild.
 pub async fn join(config: JoinConfig, clock: Arc<dyn Clock>) -> Result<Joined, JoinError> {
     let keys = Keys::of(&config.cluster).ok_or_else(|| JoinError::ClusterName(config.cluster.clone()))?;
-    let etcd = Arc::new(Etcd::new(config.endpoints.clone(), clock));
+    config.etcd_tls.as_ref().map(EtcdTls::read).transpose().map_err(JoinError::EtcdTls)?;
+    let etcd = Arc::new(Etcd::new(config.endpoints.clone(), config.etcd_tls.clone(), clock));
     let (node, cluster) = claim(&etcd, &keys, &config).await?;
     let is_newcomer = !matches!(config.data, DataState::Belongs { .. });
     let is_founder = is_newcomer && cluster.founded_by == Some(config.data_id);

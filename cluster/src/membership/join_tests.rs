@@ -21,6 +21,7 @@ fn ours(data: DataState, node: Option<u64>) -> JoinConfig {
     JoinConfig {
         cluster: "test".to_owned(),
         endpoints: vec![],
+        etcd_tls: None,
         node: node.map(NodeId),
         data,
         data_id: OURS,
@@ -93,7 +94,7 @@ fn nodes_without_a_config_are_the_rest_of_a_cluster() {
 #[tokio::test]
 async fn who_looked_before_somebody_else_wrote_writes_nothing() {
     let process = EtcdProcess::start(1);
-    let etcd = Etcd::new(process.endpoints(), Arc::new(SystemClock::new()));
+    let etcd = Etcd::new(process.endpoints(), None, Arc::new(SystemClock::new()));
     let keys = Keys::of("test").unwrap();
     let empty = Found::default();
     let (guards, writes) = changes(&keys, &ours(DataState::Empty, None), &empty, Step::Found);

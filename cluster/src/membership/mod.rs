@@ -32,8 +32,8 @@
 //! | `drains/<id>` | an operator's wish to empty a node | |
 //!
 //! # Decisions
-//! - **No TLS towards etcd yet**, and no password: keep etcd on a private network. The client library can do both; the
-//!   settings for it are what is missing.
+//! - **TLS towards etcd, and no password**: etcd can take a node's certificate for a user's name, and a password would be
+//!   one more secret to renew.
 //! - **Ids jump after a rebuild.** Nobody knows which ids an etcd that was wiped had given out, and an empty node under
 //!   an old id would vote for entries it never had. So new ids start far above the highest one remembered, and lower
 //!   ones are for the folders that had them. Rejected: waiting until every old node is back.
@@ -49,6 +49,7 @@ mod picture;
 mod rebuild;
 mod record;
 mod register;
+mod trust;
 mod view;
 mod watching;
 
@@ -68,4 +69,5 @@ pub use picture::RETURN_GRACE;
 pub use rebuild::rebuild;
 pub use record::{Members, NodeInfo, Placement};
 pub use register::LEASE_TTL;
+pub use trust::{EtcdTls, EtcdTlsError};
 pub use view::View;

@@ -27,7 +27,7 @@ pub async fn rebuild(config: &JoinConfig, highest: NodeId, clock: Arc<dyn Clock>
     let DataState::Belongs { cluster_id, node } = config.data else {
         return Err(JoinError::NothingToRebuild { cluster: config.cluster.clone() });
     };
-    let etcd = Etcd::new(config.endpoints.clone(), clock);
+    let etcd = Etcd::new(config.endpoints.clone(), config.etcd_tls.clone(), clock);
     let new_ids_from = highest.max(node).0.saturating_add(REBUILD_ID_GAP);
     let record = ClusterConfig {
         cluster_id,

@@ -46,7 +46,8 @@ impl Watching {
         let listing = self.etcd.list(self.keys.root()).await?;
         self.note_reach();
         if let Err(error) = self.picture.replace(&listing, self.etcd.clock().monotonic()) {
-            tracing::error!(?error, "the last view of the cluster stays in use");
+            let cause: &dyn std::error::Error = &error;
+            tracing::error!(error = cause, "the last view of the cluster stays in use");
         } else {
             self.announcements.repeat_missing(self.picture.view());
         }
@@ -58,7 +59,8 @@ impl Watching {
     pub(super) async fn run(mut self, mut revision: i64) {
         loop {
             if let Err(error) = self.follow(revision + 1).await {
-                tracing::debug!(?error, "reading all of etcd again");
+                let cause: &dyn std::error::Error = &error;
+                tracing::debug!(error = cause, "reading all of etcd again");
             }
             revision = loop {
                 self.pause().await;

@@ -20,7 +20,7 @@ struct Stage {
 
 async fn stage() -> Stage {
     let process = EtcdProcess::start(1);
-    let etcd = Etcd::new(process.endpoints(), Arc::new(SystemClock::new()));
+    let etcd = Etcd::new(process.endpoints(), None, Arc::new(SystemClock::new()));
     let keys = Keys::of("test").unwrap();
     let known = [1, 2].map(|id| Write::Put(keys.name(Key::Known(NodeId(id))), b"{}".to_vec()));
     etcd.write(&[], &known).await.unwrap();

@@ -106,6 +106,7 @@ impl Setup {
         JoinConfig {
             cluster: "test".to_owned(),
             endpoints: etcd.endpoints(),
+            etcd_tls: None,
             node: None,
             data: DataState::Empty,
             data_id: Uuid::now_v7(),

@@ -19,6 +19,13 @@ pub(crate) struct Etcd {
     _folder: tempfile::TempDir,
 }
 
+/// What a member with TLS shows and trusts.
+pub(crate) struct TlsFiles {
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 struct Member {
     arguments: Vec<String>,
     endpoint: String,
@@ -53,7 +60,24 @@ impl Etcd {
         etcd
     }
 
-    /// `host:port` of all members.
+    /// One member that speaks TLS and wants a certificate of its clients. Files are named as etcd's flags.
+    pub(crate) fn start_with_tls(files: &TlsFiles) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports = free_ports("127.0.0.1", 2);
+        let (client, peer) = (format!("https://127.0.0.1:{}", ports[0]), format!("http://127.0.0.1:{}", ports[1]));
+        let data = folder.path().join("0");
+        let mut arguments = arguments(0, &data, &client, &peer, &[format!("m0={peer}")]);
+        let TlsFiles { ca, certificate, key } = files;
+        for (flag, file) in [("--trusted-ca-file", ca), ("--cert-file", certificate), ("--key-file", key)] {
+            arguments.extend([flag.to_owned(), file.display().to_string()]);
+        }
+        arguments.push("--client-cert-auth".to_owned());
+        let mut member = Member { arguments, endpoint: client, data, child: None };
+        member.spawn().recv_timeout(READY_MAX).expect("etcd serves in time");
+        Self { members: vec![member], _folder: folder }
+    }
+
+    /// `host:port` of all members, or their URLs.
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(|member| member.endpoint.clone()).collect()
     }

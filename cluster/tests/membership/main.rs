@@ -7,6 +7,7 @@ mod joining;
 mod outages;
 mod placing;
 mod registered;
+mod trusting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) fn node(etcd: &Etcd) -> JoinConfig {
     JoinConfig {
         cluster: "test".to_owned(),
         endpoints: etcd.endpoints(),
+        etcd_tls: None,
         node: None,
         data: DataState::Empty,
         data_id: Uuid::now_v7(),

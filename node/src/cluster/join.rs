@@ -1,12 +1,13 @@
 //! Whose the data folder is, and which node of which cluster this is. Decided once, before anything is opened.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use steward_cluster::clock::Clock;
 use steward_cluster::ids::NodeId;
-use steward_cluster::membership::{self, DataState, JoinConfig, JoinError, Joined};
+use steward_cluster::membership::{self, DataState, EtcdTls, JoinConfig, JoinError, Joined};
 
 use super::remembered::Remembered;
 use crate::config::Config;
@@ -108,11 +109,16 @@ fn join_config(config: &Config, identity: &Identity, node_key: &[u8], address: S
         None if identity.is_node() => DataState::Standalone,
         None => DataState::Empty,
     };
+    let cluster = &config.cluster;
     let plain = |endpoint: &String| endpoint.strip_prefix("http://").unwrap_or(endpoint).to_owned();
+    let given = |file: &PathBuf| (!file.as_os_str().is_empty()).then(|| file.clone());
+    let etcd_tls = given(&cluster.etcd_ca_file)
+        .map(|ca_file| EtcdTls { ca_file, client: given(&cluster.etcd_cert_file).zip(given(&cluster.etcd_key_file)) });
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     JoinConfig {
-        cluster: config.cluster.name.clone(),
-        endpoints: config.cluster.etcd.iter().map(plain).collect(),
+        cluster: cluster.name.clone(),
+        endpoints: cluster.etcd.iter().map(plain).collect(),
+        etcd_tls,
         node: (config.node.id != 0).then_some(NodeId(config.node.id)),
         data,
         data_id: identity.data_id,
@@ -122,7 +128,7 @@ fn join_config(config: &Config, identity: &Identity, node_key: &[u8], address: S
         format: ENTRY_FORMAT,
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         shards: config.storage.shards,
-        replicas: config.cluster.replicas,
+        replicas: cluster.replicas,
         seal_fingerprint: fingerprint(node_key),
     }
 }

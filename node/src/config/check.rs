@@ -6,7 +6,7 @@ use steward_actors::domain::account::limits::BODY_BYTES_MAX;
 use steward_actors::egress::Network;
 
 use super::error::ConfigError;
-use super::sections::Config;
+use super::sections::{Cluster, Config};
 
 /// The longest label of a host name.
 const LABEL_LEN_MAX: usize = 63;
@@ -77,8 +77,7 @@ fn check_cluster(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
         name.len() <= LABEL_LEN_MAX && name.bytes().all(plain) && !name.starts_with('-') && !name.ends_with('-');
     need(label, "cluster.name", "must be at most 63 characters of a-z, 0-9 and '-', without '-' at an end");
     need(!cluster.etcd.is_empty(), "cluster.etcd", "must name at least one endpoint while cluster.name is set");
-    let web = |endpoint: &String| endpoint.starts_with("http://");
-    need(cluster.etcd.iter().all(web), "cluster.etcd", "must hold http URLs; TLS towards etcd is not there yet");
+    check_etcd(cluster, need);
     if cluster.advertise.is_empty() {
         let reachable = !cluster.listen.ip().is_unspecified();
         need(reachable, "cluster.advertise", "must be set while cluster.listen names no address others can dial");
@@ -95,5 +94,20 @@ fn check_cluster(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
     } else {
         let rule = "must all be set unless cluster.plaintext is true";
         need(given == files.len(), "cluster.ca_file, cluster.cert_file and cluster.key_file", rule);
+    }
+}
+
+/// How etcd is reached, and how it is trusted.
+fn check_etcd(cluster: &Cluster, need: &mut impl FnMut(bool, &str, &str)) {
+    let all = |scheme: &str| cluster.etcd.iter().all(|endpoint| endpoint.starts_with(scheme));
+    need(all("http://") || all("https://"), "cluster.etcd", "must hold http URLs, or https URLs only");
+    let [authority, certificate, key] = [&cluster.etcd_ca_file, &cluster.etcd_cert_file, &cluster.etcd_key_file]
+        .map(|file| !file.as_os_str().is_empty());
+    if all("https://") {
+        need(authority, "cluster.etcd_ca_file", "must be set while cluster.etcd holds https URLs");
+        need(certificate == key, "cluster.etcd_cert_file and cluster.etcd_key_file", "must be set together");
+    } else {
+        let rule = "must be empty while cluster.etcd holds http URLs";
+        need(!(authority || certificate || key), "cluster.etcd_ca_file, etcd_cert_file and etcd_key_file", rule);
     }
 }

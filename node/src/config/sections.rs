@@ -188,6 +188,9 @@ pub(crate) struct Cluster {
     /// Empty: the node is alone.
     pub(crate) name: String,
     pub(crate) etcd: Vec<String>,
+    pub(crate) etcd_ca_file: PathBuf,
+    pub(crate) etcd_cert_file: PathBuf,
+    pub(crate) etcd_key_file: PathBuf,
     pub(crate) listen: SocketAddr,
     /// Empty: `listen`.
     pub(crate) advertise: String,
@@ -280,6 +283,9 @@ impl Default for Cluster {
         Self {
             name: String::new(),
             etcd: vec![],
+            etcd_ca_file: PathBuf::new(),
+            etcd_cert_file: PathBuf::new(),
+            etcd_key_file: PathBuf::new(),
             listen: loopback(7422),
             advertise: String::new(),
             replicas: 3,

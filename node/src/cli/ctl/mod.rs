@@ -85,7 +85,7 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if let Command::Cluster { command: Some(cluster::ClusterCommand::Rebuild(rebuild)) } = &args.command {
-            return cluster::rebuild(rebuild).await; // Nothing may run that could be asked.
+            return Box::pin(cluster::rebuild(rebuild)).await; // Nothing may run that could be asked.
         }
         let mut client = Client::connect(&args.address, &args.key, args.json).await?;
         let outcome = match args.command {
