@@ -15,9 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::either::Either;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
+use super::directory::Peers;
 use super::identity;
+use super::link::Refusal;
 use super::metrics;
 use super::tls::Tls;
 use crate::ids::NodeId;
@@ -46,15 +49,14 @@ pub struct Caller {
 pub(super) struct Connection {
     transport: Transport,
     caller: Caller,
+    /// Comes when the node at the other end is no member any more.
+    gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Connections whose handshake succeeded, as they come; those beyond the limit wait in the kernel's queue.
-pub(super) fn incoming(
-    listener: TcpListener,
-    cluster: String,
-    tls: Option<Arc<Tls>>,
-) -> impl Stream<Item = io::Result<Connection>> {
+/// Connections whose handshake succeeded, as they come; those beyond the limit wait in the kernel's queue. A certificate
+/// outlives the membership of its node: who is no member is not let in, and a connection ends with it.
+pub(super) fn incoming(listener: TcpListener, peers: Peers) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let accepted = stream::unfold((listener, places), |(listener, places)| async move {
         let permit = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
@@ -62,18 +64,23 @@ pub(super) fn incoming(
         Some(((stream, address, permit), (listener, places)))
     });
     let greeted = accepted.map(move |(stream, address, permit)| {
-        let (cluster, tls) = (cluster.clone(), tls.clone());
+        let peers = peers.clone();
         async move {
-            match timeout(HANDSHAKE_MAX, greet(stream, &cluster, tls.as_deref())).await {
-                Ok(Ok((transport, node))) => {
-                    Some(Ok(Connection { transport, caller: Caller { node, address }, _permit: permit }))
-                }
-                Ok(Err(error)) => refused(address, &error),
-                Err(error) => refused(address, &error.into()),
-            }
+            let greeted = timeout(HANDSHAKE_MAX, greet(stream, peers.cluster(), peers.tls().as_deref())).await;
+            let known = greeted.map_err(io::Error::from).flatten().and_then(|(transport, node)| {
+                let gone = node.map(|node| gone(&peers, node)).transpose()?;
+                Ok(Connection { transport, caller: Caller { node, address }, gone, _permit: permit })
+            });
+            known.map_or_else(|error| refused(address, &error), |connection| Some(Ok(connection)))
         }
     });
     greeted.buffer_unordered(HANDSHAKES_MAX).filter_map(std::future::ready)
+}
+
+/// When a member is none any more.
+fn gone(peers: &Peers, node: NodeId) -> io::Result<Pin<Box<WaitForCancellationFutureOwned>>> {
+    let stranger = || io::Error::new(io::ErrorKind::PermissionDenied, Refusal::Stranger(node));
+    Ok(Box::pin(peers.peer(node).ok_or_else(stranger)?.gone.clone().cancelled_owned()))
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> Option<io::Result<Connection>> {
@@ -125,6 +132,9 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.transport).poll_read(cx, buffer)
     }
 }

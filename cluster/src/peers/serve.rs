@@ -60,10 +60,7 @@ impl Peers {
             // Counted over the whole life of a connection, so any limit ends a healthy one some day.
             .http2_max_local_error_reset_streams(None)
             .add_routes(extra.add_service(service))
-            .serve_with_incoming_shutdown(
-                connection::incoming(listener, self.cluster().to_owned(), self.tls()),
-                stopped,
-            )
+            .serve_with_incoming_shutdown(connection::incoming(listener, self.clone()), stopped)
             .await;
         if let Err(error) = served {
             let cause: &dyn Error = &error;

@@ -93,6 +93,29 @@ async fn nodes_with_certificates_exchange_messages_and_calls() {
     b.stop().await;
 }
 
+#[tokio::test]
+async fn a_certificate_opens_nothing_to_a_node_that_is_no_member() {
+    let authority = Authority::new();
+    let wait = || async { std::future::pending::<()>().await };
+    let extra = Routes::from(Router::new().route("/hello", post(|| async { "hello" })).route("/wait", post(wait)));
+    let callee = Setup { security: Security::Tls(authority.files(1)), extra, ..Setup::of(1) }.start().await;
+    let removed = authority.start(2).await;
+    removed.knows(&[(1, &callee.address)]);
+    let channel = removed.peers.channel(NodeId(1), Lane::Bulk).unwrap();
+    let call = async |path| {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        in_time("an end", channel.clone().oneshot(request)).await.map(|answer| answer.status())
+    };
+    assert!(call("/hello").await.is_err(), "it is no member yet");
+    callee.knows(&[(2, &removed.address)]);
+    assert_eq!(call("/hello").await.unwrap(), 200);
+    let (cut, ()) = tokio::join!(call("/wait"), async { callee.knows(&[]) });
+    assert!(cut.is_err(), "its connection ended with its membership");
+    assert!(call("/hello").await.is_err(), "it is no member any more");
+    callee.stop().await;
+    removed.stop().await;
+}
+
 /// Starts a stranger at 1 or 3 beside an honest node 2 and an honest node that shows when there was time enough.
 async fn nobody_hears(authority: &Authority, stranger: Node, id: u64) {
     let honest = authority.start(2).await;
