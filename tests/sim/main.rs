@@ -9,6 +9,7 @@ mod fault;
 mod invariants;
 mod node;
 mod oracle;
+mod placing;
 mod sim;
 mod store;
 
@@ -16,10 +17,12 @@ use fault::Fault;
 use invariants::Violation;
 use sim::{Shape, Sim};
 
-/// One node; three that hold everything; one that three others join.
-const ALONE: Shape = Shape { nodes: 1, founders: 1 };
-const THREE: Shape = Shape { nodes: 3, founders: 3 };
-const GROWING: Shape = Shape { nodes: 4, founders: 1 };
+/// One node; three that hold everything; one that three others join, where dice say who holds what, and where the
+/// controller does.
+const ALONE: Shape = Shape { nodes: 1, founders: 1, is_placed: false };
+const THREE: Shape = Shape { nodes: 3, founders: 3, is_placed: false };
+const GROWING: Shape = Shape { nodes: 4, founders: 1, is_placed: false };
+const PLACED: Shape = Shape { nodes: 5, founders: 1, is_placed: true };
 
 const SEEDS: u64 = 100;
 /// Three nodes need more steps to elect somebody and get anywhere.
@@ -111,9 +114,17 @@ fn acknowledged_proposals_survive_while_nodes_join_and_leave() {
     assert!(count == 1 || (sum.installs > count && sum.changes > count && sum.reads > count), "{sum:?}");
 }
 
+/// And in the end every shard is where it should be.
+#[test]
+fn acknowledged_proposals_survive_while_a_controller_places_shards() {
+    let sum = run_all(PLACED);
+    let count = seeds(SEEDS).len();
+    assert!(count == 1 || (sum.installs > count && sum.changes > 4 * count && sum.reads > count), "{sum:?}");
+}
+
 #[test]
 fn equal_seeds_give_equal_runs() {
-    for shape in [ALONE, THREE, GROWING] {
+    for shape in [ALONE, THREE, GROWING, PLACED] {
         for seed in seeds(5) {
             let first = run(seed, shape, Fault::None).expect("the seed is clean");
             assert_eq!(run(seed, shape, Fault::None).expect("the seed is clean"), first, "seed {seed}");

@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
 use steward_cluster::log::{Batch, Log, LogConfig, LogError, Position, RecoveredShard};
 use steward_cluster::raft::{
-    CommittedEntry, Core, CoreConfig, ElectionTicks, Members, PeerMessage, ProposeError, Role, Round, StartError,
+    CommittedEntry, Core, CoreConfig, ElectionTicks, Members, PeerMessage, ProposeError, Role, Round, ShardDetail,
+    StartError,
 };
 
 use crate::disk::FusedDisk;
@@ -208,6 +209,13 @@ impl Node {
         if let Some(life) = &mut self.life {
             life.core.transfer(shard, to).ok(); // Whoever can not, need not.
         }
+    }
+
+    /// A shard as its driver would see it.
+    pub(crate) fn detail(&self, shard: ShardId) -> Option<ShardDetail> {
+        let core = &self.life.as_ref()?.core;
+        let (status, members) = (core.status(shard)?, core.members(shard)?.clone());
+        Some(ShardDetail { shard, status, members, peers: core.peers(shard), heard: core.heard_of_leaders(shard) })
     }
 
     pub(crate) fn reseed(&mut self, shard: ShardId) -> bool {

@@ -11,10 +11,13 @@ use crate::fault::Fault;
 use crate::invariants::Violation;
 use crate::node::Node;
 use crate::oracle::Oracle;
+use crate::placing::Placing;
 
 const SHARDS: u16 = 3;
 /// Messages under way; further ones are lost.
 const MESSAGES_MAX: usize = 256;
+/// Placing is seldom its turn, so it takes a few steps then.
+const PLACING_STEPS: usize = 4;
 /// Rounds without faults within which everything must be settled.
 const SETTLING_ROUNDS_MAX: usize = 600;
 
@@ -23,6 +26,8 @@ const SETTLING_ROUNDS_MAX: usize = 600;
 pub(crate) struct Shape {
     pub(crate) nodes: u64,
     pub(crate) founders: u64,
+    /// Who holds what is decided by the controller's rules, not by dice.
+    pub(crate) is_placed: bool,
 }
 
 /// One run.
@@ -30,6 +35,7 @@ pub(crate) struct Sim {
     pub(crate) nodes: Vec<Node>,
     shape: Shape,
     pub(crate) oracle: Oracle,
+    placing: Placing,
     rng: StdRng,
     /// Sender and message, in the order they were sent.
     network: Vec<(NodeId, PeerMessage)>,
@@ -49,6 +55,7 @@ impl Sim {
             nodes: ids.iter().map(node).collect(),
             shape,
             oracle: Oracle::default(),
+            placing: Placing::new(ids.iter().copied().collect(), SHARDS),
             rng: StdRng::seed_from_u64(seed),
             network: Vec::new(),
             cut: BTreeSet::new(),
@@ -65,6 +72,7 @@ impl Sim {
         match self.rng.random_range(0..1000) {
             0..130 => self.propose(at),
             130..140 => self.read()?,
+            140..150 if self.shape.is_placed => self.place(at),
             140..150 => self.change_members(),
             150..330 => self.each_or_one(at, Self::turn),
             330..460 => self.each_or_one(at, Self::write),
@@ -91,8 +99,11 @@ impl Sim {
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
         self.cut.clear();
         self.slowness.fill(1);
-        for _ in 0..SETTLING_ROUNDS_MAX {
+        for round in 0..SETTLING_ROUNDS_MAX {
             self.calm_round()?;
+            if self.shape.is_placed && round.is_multiple_of(8) {
+                self.placing.calm(&mut self.nodes, &mut self.oracle, SHARDS);
+            }
             if self.is_settled() {
                 return Ok(());
             }
@@ -158,7 +169,8 @@ impl Sim {
     fn standing(&self) -> String {
         let shards = (0..SHARDS).map(ShardId);
         let one = |shard| self.nodes.iter().map(move |node| format!("\n  {}: {}", node.id, node.standing(shard)));
-        shards.map(|shard| format!("\n{shard}{}", one(shard).collect::<String>())).collect()
+        let placed = |shard| if self.shape.is_placed { self.placing.standing(shard) } else { String::new() };
+        shards.map(|shard| format!("\n{shard} {}{}", placed(shard), one(shard).collect::<String>())).collect()
     }
 
     fn is_settled(&self) -> bool {
@@ -174,7 +186,8 @@ impl Sim {
         };
         let complete = |shard| self.current_members(shard).is_some_and(|members| !members.is_joint());
         let arrived = if self.nodes.len() == 1 { self.nodes[0].is_quiet() } else { self.answered() };
-        arrived && shards().all(led) && shards().all(complete) && shards().all(level)
+        let placed = !self.shape.is_placed || self.placing.is_done(SHARDS);
+        arrived && placed && shards().all(led) && shards().all(complete) && shards().all(level)
     }
 
     /// The members of a shard as its newest ready leader sees them.
@@ -224,6 +237,13 @@ impl Sim {
     fn read(&mut self) -> Result<(), Violation> {
         let shard = ShardId(self.rng.random_range(0..SHARDS));
         self.nodes.iter_mut().try_for_each(|node| node.read(&mut self.oracle, shard))
+    }
+
+    /// The controller, or whoever follows it, does something.
+    fn place(&mut self, at: usize) {
+        for _ in 0..PLACING_STEPS {
+            self.placing.step(&mut self.rng, &mut self.nodes[at], &mut self.oracle, SHARDS);
+        }
     }
 
     /// Whoever leads a shard is told to let others hold it: some to vote, some to learn.

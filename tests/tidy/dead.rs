@@ -17,6 +17,8 @@ use crate::tree::Tree;
 /// Names that stand alone on purpose, each with its reason.
 pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("ManualClock", "a fake beside its trait: tests and simulation turn its hands"),
+    ("Rehearsal", "placement without etcd, for the simulation"),
+    ("is_placed", "placement without etcd, for the simulation"),
     ("crash", "a fake beside its trait: the power cut of a disk in memory"),
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),

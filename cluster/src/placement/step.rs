@@ -31,10 +31,21 @@ pub(super) struct Led<'a> {
 
 /// One step of a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
+    /// Nothing, for now or for good.
     Stay,
-    Change { voters: Vec<NodeId>, learners: Vec<NodeId> },
-    Transfer { to: NodeId },
+    /// Others are to hold it.
+    Change {
+        /// Who votes.
+        voters: Vec<NodeId>,
+        /// Who learns.
+        learners: Vec<NodeId>,
+    },
+    /// Another replica is to lead it.
+    Transfer {
+        /// Which one.
+        to: NodeId,
+    },
 }
 
 /// The next step, and what the shard waits for until it is where it should be.
