@@ -10,6 +10,7 @@
 mod api;
 mod bystander;
 mod cluster;
+#[expect(dead_code, reason = "the tests of membership use the rest of it")]
 #[path = "../../../cluster/tests/membership/etcd.rs"]
 mod etcd;
 mod feed;
