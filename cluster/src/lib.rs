@@ -3,6 +3,7 @@
 //! This crate moves bytes; it has never heard of accounts. The crate `steward-actors` gives the bytes their meaning.
 
 mod answer;
+mod causes;
 pub mod clock;
 pub mod divergence;
 pub mod ids;

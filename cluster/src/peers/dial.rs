@@ -26,6 +26,7 @@ use super::limits::{
 use super::link::{self, LinkEnd, Party, Refusal, SILENCE_MAX};
 use super::metrics;
 use super::tls::Tls;
+use crate::causes::causes;
 use crate::ids::NodeId;
 
 /// TCP and TLS together.
@@ -137,7 +138,7 @@ async fn open(peers: &Peers, peer: &Peer) -> Result<Linked, DialError> {
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let ended = peer.new_link();
-    let outgoing = link::outgoing(peers.cluster(), peers.this(), peer.outbox.clone(), ended.clone());
+    let outgoing = link::outgoing(peers, peer.outbox.clone(), ended.clone());
     let opened = timeout(SILENCE_MAX, client.exchange(outgoing)).await;
     let opened = opened.map_err(|_| DialError::Introduce(LinkEnd::Silent))?;
     let mut inbound = opened.map_err(|status| DialError::Open(Box::new(status)))?.into_inner();
@@ -151,12 +152,12 @@ async fn open(peers: &Peers, peer: &Peer) -> Result<Linked, DialError> {
 
 async fn run(link: Linked, peers: &Peers, peer: &Peer, sink: &dyn FrameSink) -> LinkEnd {
     tracing::info!(peer = peer.node.0, address = %peer.address, "linked");
-    link::hear(link.inbound, peers.this().node, &link.other, sink, &link.ended).await
+    link::hear(link.inbound, peers, &link.other, sink, &link.ended).await
 }
 
 /// The same failure again and again is said once.
 fn tell(peer: &Peer, failure: &DialError, told: &mut String) {
-    let text = link::causes(failure);
+    let text = causes(failure);
     let cause: &dyn std::error::Error = failure;
     if *told == text {
         tracing::debug!(peer = peer.node.0, address = %peer.address, error = cause, "still no link");

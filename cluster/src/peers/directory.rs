@@ -20,6 +20,7 @@ use super::identity::{self, IdentityError};
 use super::link::Party;
 use super::metrics;
 use super::outbox::Outbox;
+use super::skew::Skews;
 use super::tls::{Tls, TlsError, TlsFiles};
 use crate::clock::Clock;
 use crate::ids::NodeId;
@@ -82,6 +83,7 @@ struct Shared {
     cluster: String,
     tls: Option<Arc<Tls>>,
     clock: Arc<dyn Clock>,
+    skews: Skews,
     members: Mutex<Members>,
     /// Links start once somebody takes their frames.
     sink: watch::Sender<Option<Arc<dyn FrameSink>>>,
@@ -140,7 +142,15 @@ impl Peers {
         };
         let (sink, _) = watch::channel(None);
         let this = Party { node, boot };
-        Ok(Self(Arc::new(Shared { this, cluster, tls, clock, members: Mutex::default(), sink })))
+        Ok(Self(Arc::new(Shared {
+            this,
+            cluster,
+            tls,
+            clock,
+            skews: Skews::default(),
+            members: Mutex::default(),
+            sink,
+        })))
     }
 
     /// Says who the members are and where (`host:port`). Called on the runtime, at each change of membership; this
@@ -219,6 +229,10 @@ impl Peers {
 
     pub(super) fn clock(&self) -> &dyn Clock {
         self.0.clock.as_ref()
+    }
+
+    pub(super) fn skews(&self) -> &Skews {
+        &self.0.skews
     }
 
     pub(super) fn set_sink(&self, sink: Arc<dyn FrameSink>) {

@@ -10,7 +10,6 @@
 //! - A frame counts when it is whole. With [`super::outbox::FRAME_BYTES_MAX`] and [`SILENCE_MAX`] nodes need some 40
 //!   Mbit/s between them under full load; counting single bytes would let a peer that trickles look alive.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +21,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Status, Streaming};
 
 use super::FrameSink;
+use super::directory::Peers;
 use super::metrics::{self, Direction};
 use super::outbox::Outbox;
+use super::skew::Watch;
+use crate::clock::Timestamp;
 use crate::ids::NodeId;
 use crate::raft::{PeerMessage, WireError};
 
@@ -91,18 +93,20 @@ pub(super) async fn introduced(inbound: &mut Streaming<pb::Frame>, cluster: &str
 
 /// What this end sends: who it is, then what waits. Its end, however it comes, ends the link.
 pub(super) fn outgoing(
-    cluster: &str,
-    this: &Party,
+    peers: &Peers,
     outbox: Arc<Outbox>,
     ended: CancellationToken,
 ) -> impl Stream<Item = pb::Frame> + Send + use<> {
-    let said = pb::Introduction { cluster: cluster.to_owned(), node: this.node.0, boot: this.boot };
-    let sending = Sending { said: Some(said), outbox, ended: ended.clone(), _guard: ended.drop_guard() };
+    let this = peers.this();
+    let said = pb::Introduction { cluster: peers.cluster().to_owned(), node: this.node.0, boot: this.boot };
+    let (peers, guard) = (peers.clone(), ended.clone().drop_guard());
+    let sending = Sending { said: Some(said), peers, outbox, ended, _guard: guard };
     stream::unfold(sending, |mut sending| async move { Some((sending.next().await?, sending)) })
 }
 
 struct Sending {
     said: Option<pb::Introduction>,
+    peers: Peers,
     outbox: Arc<Outbox>,
     ended: CancellationToken,
     _guard: DropGuard,
@@ -119,7 +123,8 @@ impl Sending {
                 messages = self.outbox.next() => messages,
             }
         };
-        let frame = pb::Frame { introduction: self.said.take(), messages };
+        let sent_at_ms = self.peers.clock().now().0;
+        let frame = pb::Frame { introduction: self.said.take(), messages, sent_at_ms };
         metrics::frame(Direction::Sent, frame.messages.len(), frame.encoded_len());
         Some(frame)
     }
@@ -128,12 +133,13 @@ impl Sending {
 /// Hands every frame of the other end to the sink until the link is over.
 pub(super) async fn hear(
     mut inbound: Streaming<pb::Frame>,
-    this: NodeId,
+    peers: &Peers,
     from: &Party,
     sink: &dyn FrameSink,
     ended: &CancellationToken,
 ) -> LinkEnd {
     metrics::links().increment(1);
+    let (this, mut clocks) = (peers.this().node, Watch::new(peers.skews(), peers.clock(), from.node));
     let end = loop {
         let frame = tokio::select! {
             biased;
@@ -144,10 +150,13 @@ pub(super) async fn hear(
             Err(_) => break LinkEnd::Silent,
             Ok(Err(status)) => break status.into(),
             Ok(Ok(None)) => break LinkEnd::Closed,
-            Ok(Ok(Some(frame))) => match opened(frame, this, from.node) {
-                Ok(messages) => sink.frame(from.node, from.boot, messages),
-                Err(refusal) => break LinkEnd::Refused(refusal),
-            },
+            Ok(Ok(Some(frame))) => {
+                clocks.saw(Timestamp(frame.sent_at_ms));
+                match opened(frame, this, from.node) {
+                    Ok(messages) => sink.frame(from.node, from.boot, messages),
+                    Err(refusal) => break LinkEnd::Refused(refusal),
+                }
+            }
         }
     };
     metrics::links().decrement(1);
@@ -164,15 +173,4 @@ fn opened(frame: pb::Frame, this: NodeId, peer: NodeId) -> Result<Vec<PeerMessag
         if from == peer && to == this { Ok(message) } else { Err(Refusal::Strayed { from, to }) }
     });
     messages.collect()
-}
-
-/// An error and its causes in one line, for the other end and for telling two failures apart.
-pub(super) fn causes(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }

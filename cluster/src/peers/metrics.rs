@@ -1,5 +1,7 @@
 //! The metrics of what nodes tell each other, each behind a named function. Called by this module only.
 
+use std::time::Duration;
+
 /// What each family means, for people.
 pub(crate) fn describe() {
     metrics::describe_counter!("steward_peer_frames_total", "Frames exchanged with other nodes, by direction.");
@@ -10,6 +12,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!("steward_peer_dials_total", "Attempts to link with another node, by outcome.");
     metrics::describe_counter!("steward_peer_refused_total", "Connections and links of nodes that were refused.");
     metrics::describe_counter!("steward_peer_snapshot_bytes_total", "Bytes of snapshots, by direction.");
+    metrics::describe_gauge!("steward_peer_clock_skew_seconds", "How far the clock of a linked node is off, at most.");
 }
 
 /// Where bytes went.
@@ -60,6 +63,11 @@ pub(super) fn refused() {
 /// Bytes of a snapshot.
 pub(super) fn snapshot_bytes(direction: Direction, bytes: usize) {
     metrics::counter!("steward_peer_snapshot_bytes_total", "direction" => direction.label()).increment(widen(bytes));
+}
+
+/// The largest difference to the clock of a linked node.
+pub(super) fn clock_skew(skew: Duration) {
+    metrics::gauge!("steward_peer_clock_skew_seconds").set(skew.as_secs_f64());
 }
 
 fn widen(count: usize) -> u64 {

@@ -26,6 +26,7 @@ mod outbox;
 mod report;
 mod serve;
 mod sink;
+mod skew;
 mod snapshot;
 mod tls;
 mod transport;

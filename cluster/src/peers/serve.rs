@@ -22,6 +22,7 @@ use super::limits::{
 use super::link::{self, LinkEnd, Party, Refusal};
 use super::snapshot::Pace;
 use super::{FrameSink, metrics, report, snapshot};
+use crate::causes::causes;
 use crate::ids::{NodeId, ShardId};
 use crate::spawn::spawn;
 
@@ -101,7 +102,7 @@ impl PeerService for Service {
                 let address = caller.map(|caller| caller.address);
                 tracing::warn!(?address, error = cause, "a link was refused");
                 metrics::refused();
-                Err(Status::permission_denied(link::causes(&end)))
+                Err(Status::permission_denied(causes(&end)))
             }
         }
     }
@@ -134,7 +135,7 @@ impl PeerService for Service {
         let pb::ReportHashesRequest { node, hashes } = request.into_inner();
         let claimed = NodeId(node);
         if let Some(proven) = proven.filter(|proven| *proven != claimed) {
-            return Err(Status::permission_denied(link::causes(&Refusal::OtherNode { claimed, proven })));
+            return Err(Status::permission_denied(causes(&Refusal::OtherNode { claimed, proven })));
         }
         let checks = hashes.iter().map(report::check_of).collect::<Option<Vec<_>>>();
         let checks = checks.ok_or_else(|| Status::invalid_argument("a shard's number is too large"))?;
@@ -157,10 +158,10 @@ impl Service {
             return Err(LinkEnd::Refused(Refusal::Stranger(other.node)));
         };
         let ended = peer.new_link();
-        let outgoing = link::outgoing(peers.cluster(), peers.this(), Arc::clone(&peer.outbox), ended.clone());
-        let (sink, this) = (Arc::clone(&self.sink), peers.this().node);
+        let outgoing = link::outgoing(peers, Arc::clone(&peer.outbox), ended.clone());
+        let (sink, peers) = (Arc::clone(&self.sink), peers.clone());
         spawn("peer_link", async move {
-            let end = link::hear(inbound, this, &other, sink.as_ref(), &ended).await;
+            let end = link::hear(inbound, &peers, &other, sink.as_ref(), &ended).await;
             let cause: &dyn Error = &end;
             tracing::warn!(peer = other.node.0, error = cause, "a link ended");
         });

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::bounded;
 
+use crate::causes::causes;
 use crate::clock::Clock;
 use crate::divergence::Checks;
 use crate::ids::{LogIndex, NodeId, ShardId};
@@ -196,8 +197,7 @@ pub fn start<M: StateMachine>(
 
 /// Ends the process with the reason: after a restart the log says what really happened.
 pub fn abort_process(failure: DriverFailure) {
-    let cause: &dyn std::error::Error = &failure;
-    tracing::error!(error = cause, "consensus failed, the process ends");
+    tracing::error!(error = causes(&failure), "consensus failed, the process ends");
     std::process::abort();
 }
 

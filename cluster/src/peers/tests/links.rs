@@ -201,13 +201,13 @@ async fn a_message_that_is_none_ends_the_link_and_reaches_nobody() {
         pb::RaftMessage { r#type: 99, ..wire(1, 5) },
     ];
     for message in broken {
-        let frame = pb::Frame { introduction: None, messages: vec![wire(1, 5), message] };
+        let frame = pb::Frame { introduction: None, messages: vec![wire(1, 5), message], sent_at_ms: 0 };
         let status = refusal(&node, vec![introduction("test", 1), frame]).await;
         assert_eq!(status.message(), "ended");
     }
     assert!(node.frames.indexes(1).is_empty());
     // The same way is open to those that behave.
-    let frame = pb::Frame { introduction: None, messages: vec![wire(1, 5)] };
+    let frame = pb::Frame { introduction: None, messages: vec![wire(1, 5)], sent_at_ms: 0 };
     refusal_of_none(&node, vec![introduction("test", 1), frame]).await;
     node.stop().await;
 }

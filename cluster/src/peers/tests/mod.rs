@@ -185,5 +185,5 @@ pub(super) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 /// A frame that introduces a node.
 pub(super) fn introduction(cluster: &str, node: u64) -> pb::Frame {
     let introduction = pb::Introduction { cluster: cluster.to_owned(), node, boot: 1 };
-    pb::Frame { introduction: Some(introduction), messages: vec![] }
+    pb::Frame { introduction: Some(introduction), messages: vec![], sent_at_ms: 0 }
 }
