@@ -6,6 +6,7 @@ mod answer;
 mod causes;
 pub mod clock;
 pub mod divergence;
+mod failpoint;
 pub mod ids;
 pub mod log;
 pub mod membership;

@@ -12,6 +12,7 @@ use super::recover::{RecoveredShard, recover};
 use super::segment::{
     GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, SEGMENT_HEADER_BYTES, file_name, segment_header,
 };
+use crate::failpoint::{Point, passed};
 
 /// The write buffer is given back when one group made it larger.
 const BUFFER_BYTES_MAX: usize = 8 << 20;
@@ -221,9 +222,12 @@ impl Log {
         for batch in batches {
             self.buffer.extend_from_slice(batch.bytes());
         }
+        passed(Point::BeforeAppend);
         let written = self.file.append(&self.buffer).map_err(|source| ("write", source));
+        passed(Point::BeforeSync);
         let synced = written.and_then(|()| self.file.sync().map_err(|source| ("sync", source)));
         synced.map_err(|(step, source)| self.poison(step, &file_name(self.segment), source))?;
+        passed(Point::AfterSync);
         if !self.config.sync_delay.is_zero() {
             std::thread::sleep(self.config.sync_delay);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::clock::Clock;
+use crate::failpoint::{Point, passed};
 use crate::ids::{LogIndex, ShardId};
 use crate::raft::handle::Done;
 use crate::raft::status::StatusBoard;
@@ -91,7 +92,9 @@ impl<M: StateMachine> Applier<M> {
         if !work.committed.is_empty() {
             let views: Vec<Committed<'_>> = work.committed.iter().map(CommittedEntry::view).collect();
             let started = self.clock.monotonic();
+            passed(Point::BeforeApply);
             self.machine.apply(&views)?;
+            passed(Point::BeforeAnswer);
             metrics::applied(views.len(), self.clock.monotonic().saturating_sub(started));
         }
         for entry in work.committed {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 
 use crate::clock::Clock;
+use crate::failpoint::{Point, passed};
 use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
 use crate::raft::applier::Work;
@@ -180,8 +181,15 @@ impl Pump {
         match input {
             Input::Propose(proposal) => return self.propose(proposal),
             Input::Read { shard, done } => self.core.read(shard, done),
-            Input::Change { shard, voters, learners, told } => told(self.core.change(shard, &voters, &learners)),
-            Input::Transfer { shard, to, told } => told(self.core.transfer(shard, to)),
+            Input::Change { shard, voters, learners, told } => {
+                let changed = self.core.change(shard, &voters, &learners);
+                passed(Point::ChangeProposed);
+                told(changed);
+            }
+            Input::Transfer { shard, to, told } => {
+                passed(Point::BeforeTransfer);
+                told(self.core.transfer(shard, to));
+            }
             Input::Leave { shard, heard, told } => told(self.core.leave(shard, heard)),
             Input::Reseed { shard, told } => told(self.reseed(shard)),
             Input::Inspect { told } => told(self.details()),

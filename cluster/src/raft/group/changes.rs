@@ -3,6 +3,7 @@
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::{Group, Writing};
+use crate::failpoint::{Point, passed};
 use crate::ids::{LogIndex, NodeId, Term};
 use crate::log::RecordKind;
 use crate::raft::members::decode_change;
@@ -64,6 +65,7 @@ impl<T> Group<T> {
 
     /// A committed change takes effect.
     pub(super) fn apply_change(&mut self, entry: &Entry) {
+        passed(Point::ChangeCommitted);
         let change = decode_change(&entry.data);
         let applied = change.map(|change| self.node.apply_conf_change(&change));
         match applied {

@@ -10,6 +10,7 @@ use super::format::{
     CHUNK_BYTES_MAX, CHUNK_HEAD_BYTES, HEADER_BYTES, Header, HeaderFault, TRAILER_BYTES, TRAILER_MAGIC, take_record,
 };
 use super::{SnapshotError, SnapshotFile};
+use crate::failpoint::{Point, passed};
 use crate::store::{StateStore, WriteBatch, keys};
 
 /// A load writes at most this many bytes of keys and values in one step, and the record that goes beyond.
@@ -24,6 +25,7 @@ pub fn verify(path: &Path) -> Result<SnapshotFile, SnapshotError> {
 pub fn load(path: &Path, store: &dyn StateStore) -> Result<SnapshotFile, SnapshotError> {
     let checked = verify(path)?;
     store.begin_load(checked.shard)?;
+    passed(Point::DuringInstall);
     let (mut batch, mut bytes) = (WriteBatch::default(), 0);
     // Read again, so checked again: the shard stays incomplete if the file changed in between.
     let loaded = read(path, &mut |key, value| {
