@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use steward_tests::harness::{Node, NodeBuilder, Platform, Tmpfs, data, eventually, now_ms, skipped};
+use steward_tests::harness::{Disk, Node, NodeBuilder, Platform, data, eventually, now_ms, skipped};
 
 use crate::webhooks_in::source;
 
 /// Enough for a log, its store, and some room above the reserve of 32 MiB.
-const DISK_MIB: u32 = 128;
+const DISK_MIB: u64 = 128;
 /// The log looks at the disk this often, and a little later.
 const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -54,11 +54,11 @@ async fn fjall_keeps_webhooks_over_a_kill() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_webhooks_before_anything_is_lost() {
-    let disk = match Tmpfs::mount(DISK_MIB) {
+    let disk = match Disk::mount(DISK_MIB) {
         Ok(disk) => disk,
         Err(reason) => return skipped(&reason),
     };
-    let mut node = Node::builder().in_folder(disk.path()).expecting("disk space is low").start();
+    let mut node = Node::builder().on_disk(disk.path()).expecting("disk space is low").start();
     let api = node.api().await;
     let path = source(&api, "acme", Platform::GitHub).await;
     let send = async |node: &Node, number: u64| {

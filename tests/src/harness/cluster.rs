@@ -1,4 +1,5 @@
-//! Several nodes and a real etcd: started, killed, paused, cut off, grown and shrunk; and the checks that close a scenario.
+//! Several nodes and a real etcd: started, grown and shrunk; and the checks that close a scenario. What breaks them stands
+//! in `faults.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::etcd::Etcd;
 use super::network::Network;
-use super::node::Node;
+use super::node::{Node, NodeBuilder};
 use super::picture::Picture;
 use super::process::steward_beside;
 use super::replicas;
@@ -46,7 +48,7 @@ impl Default for Shape {
 
 /// How a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Up,
     Paused,
     Down,
@@ -54,11 +56,13 @@ enum Standing {
 
 /// A cluster under test. Nodes are known by their ids.
 pub struct Cluster {
-    shape: Shape,
-    nodes: BTreeMap<u64, (Node, Standing)>,
-    etcd: Etcd,
+    pub(super) shape: Shape,
+    pub(super) nodes: BTreeMap<u64, (Node, Standing)>,
+    pub(super) etcd: Etcd,
     network: Option<Network>,
-    drained: BTreeSet<u64>,
+    /// What the nodes keep their data on, from the first one on; else it stands in their own folders.
+    pub(super) disks: Vec<Disk>,
+    pub(super) drained: BTreeSet<u64>,
     /// Where clients find the nodes that are up.
     known: Nodes,
     folder: TempDir,
@@ -67,11 +71,20 @@ pub struct Cluster {
 impl Cluster {
     /// Starts it and waits until every shard is where it should be.
     pub async fn start(shape: Shape) -> Self {
-        Self::start_in(shape, None).await
+        Self::start_with(shape, None, vec![]).await
     }
 
     /// The same, every node in a network of its own.
-    pub async fn start_in(shape: Shape, network: Option<Network>) -> Self {
+    pub async fn start_in(shape: Shape, network: Network) -> Self {
+        Self::start_with(shape, Some(network), vec![]).await
+    }
+
+    /// The same, every node with a disk of its own.
+    pub async fn start_on(shape: Shape, disks: Vec<Disk>) -> Self {
+        Self::start_with(shape, None, disks).await
+    }
+
+    async fn start_with(shape: Shape, network: Option<Network>, disks: Vec<Disk>) -> Self {
         let folder = tempfile::Builder::new().prefix("steward-cluster-").tempdir().expect("a folder can be made");
         for (file, form) in [("seal.key", ""), ("operator.key", OPERATOR_FORM)] {
             let digit = |_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]);
@@ -83,7 +96,7 @@ impl Cluster {
             None => Etcd::start(shape.etcd),
         };
         let (nodes, drained, known) = (BTreeMap::new(), BTreeSet::new(), Nodes::new(vec![]));
-        let mut cluster = Self { shape, nodes, etcd, network, drained, known, folder };
+        let mut cluster = Self { shape, nodes, etcd, network, disks, drained, known, folder };
         if shape.tls {
             cluster.ca(&["create", "--cluster", NAME]);
         }
@@ -118,6 +131,8 @@ impl Cluster {
         } else {
             node = node.set("cluster.plaintext=true");
         }
+        let disk = usize::try_from(id - 1).ok().and_then(|at| self.disks.get(at));
+        node = disk.map(Disk::path).into_iter().fold(node, NodeBuilder::on_disk);
         node = match &self.network {
             Some(network) => {
                 let (command, address) = network.host(id);
@@ -148,7 +163,7 @@ impl Cluster {
         self.known.clone()
     }
 
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let up = self.nodes.values().filter(|(_, standing)| *standing != Standing::Down);
         self.known.are(up.map(|(node, _)| Address::of(node)).collect());
     }
@@ -168,7 +183,7 @@ impl Cluster {
         &mut self.entry(id).0
     }
 
-    fn entry(&mut self, id: u64) -> &mut (Node, Standing) {
+    pub(super) fn entry(&mut self, id: u64) -> &mut (Node, Standing) {
         self.nodes.get_mut(&id).expect("the node is one of the cluster")
     }
 
@@ -180,50 +195,6 @@ impl Cluster {
     #[must_use]
     pub fn network(&self) -> &Network {
         self.network.as_ref().expect("the cluster was started in a network")
-    }
-
-    pub fn kill(&mut self, id: u64) {
-        let (node, standing) = self.entry(id);
-        node.kill();
-        *standing = Standing::Down;
-        self.tell();
-    }
-
-    /// Starts a node that was stopped over its data.
-    pub fn restart(&mut self, id: u64) {
-        let (node, standing) = self.entry(id);
-        node.restart();
-        *standing = Standing::Up;
-        self.tell();
-    }
-
-    /// SIGSTOP. Clients do not know.
-    pub fn pause(&mut self, id: u64) {
-        let (node, standing) = self.entry(id);
-        node.pause();
-        *standing = Standing::Paused;
-    }
-
-    pub fn go_on(&mut self, id: u64) {
-        let (node, standing) = self.entry(id);
-        node.go_on();
-        *standing = Standing::Up;
-    }
-
-    /// SIGTERM; waits for a good end.
-    pub async fn terminate(&mut self, id: u64) {
-        let (node, standing) = self.entry(id);
-        *standing = Standing::Down;
-        let ended = node.terminate().await;
-        assert!(ended.success(), "node {id} ended with {ended}");
-        self.tell();
-    }
-
-    /// Lets go of a node that is stopped, with its data.
-    pub fn forget(&mut self, id: u64) {
-        let (node, _) = self.nodes.remove(&id).expect("the node is one of the cluster");
-        assert!(!node.is_running(), "node {id} is running");
-        self.drained.remove(&id);
     }
 
     /// The cluster as one of its nodes sees it; nothing while none can say.
@@ -265,47 +236,30 @@ impl Cluster {
         }
     }
 
+    /// Asks for a node to be emptied.
+    pub fn ask_to_drain(&mut self, id: u64) {
+        self.drained.insert(id);
+        self.ask(&["node", "drain", &id.to_string()]);
+    }
+
+    /// Takes that back.
+    pub fn stop_draining(&mut self, id: u64) {
+        self.drained.remove(&id);
+        self.ask(&["node", "drain", &id.to_string(), "--undo"]);
+    }
+
+    fn ask(&self, command: &[&str]) {
+        let told = self.up().expect("a node is up").ctl(command);
+        assert!(told.status.success(), "{command:?}: {}", String::from_utf8_lossy(&told.stderr));
+    }
+
     /// Asks for a node to be emptied, and waits until it is.
     pub async fn drain(&mut self, id: u64) {
-        self.drained.insert(id);
-        let told = self.up().expect("a node is up").ctl(&["node", "drain", &id.to_string()]);
-        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        self.ask_to_drain(id);
         let empty = async || self.picture()?.is_empty(id).then_some(());
         if found_within(PLACED_MAX, empty).await.is_none() {
             panic!("waited {PLACED_MAX:?} in vain for node {id} to be empty: {:#?}", self.picture());
         }
-    }
-
-    /// SIGKILL to each member of etcd, and its restart.
-    pub fn restart_etcd(&mut self) {
-        for member in 0..self.shape.etcd {
-            self.etcd.kill(member);
-            self.etcd.restart(member);
-        }
-    }
-
-    /// Etcd forgets everything.
-    pub fn wipe_etcd(&mut self) {
-        (0..self.shape.etcd).for_each(|member| self.etcd.kill(member));
-        for member in 0..self.shape.etcd {
-            self.etcd.wipe(member);
-            self.etcd.restart(member);
-        }
-    }
-
-    /// Writes what a node remembers of the cluster back into etcd.
-    pub fn rebuild(&self, id: u64) {
-        let output = self.node(id).beside(&["ctl", "cluster", "rebuild"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// SIGSTOP to every member of etcd.
-    pub fn pause_etcd(&self) {
-        (0..self.shape.etcd).for_each(|member| self.etcd.pause(member));
-    }
-
-    pub fn etcd_goes_on(&self) {
-        (0..self.shape.etcd).for_each(|member| self.etcd.go_on(member));
     }
 
     /// Waits until all replicas have all there is, stops every node, and compares what is on their disks: every shard has

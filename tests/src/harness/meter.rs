@@ -8,7 +8,8 @@ use std::time::Duration;
 use steward_cluster::clock::{Clock as _, SystemClock};
 
 /// What may be tried again, as the documents of refusals name it.
-const RETRYABLE: [&str; 6] = ["not_led", "outcome_unknown", "not_ready", "overloaded", "account_busy", "read_too_slow"];
+const RETRYABLE: [&str; 7] =
+    ["not_led", "outcome_unknown", "not_ready", "overloaded", "account_busy", "read_too_slow", "disk_full"];
 
 /// What was measured.
 #[derive(Clone, Debug, Default)]

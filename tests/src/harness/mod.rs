@@ -10,9 +10,11 @@
 mod api;
 mod bystander;
 mod cluster;
+mod disk;
 #[expect(dead_code, reason = "the tests of membership use the rest of it")]
 #[path = "../../../cluster/tests/membership/etcd.rs"]
 mod etcd;
+mod faults;
 mod feed;
 mod history;
 mod http;
@@ -25,15 +27,18 @@ mod picture;
 mod process;
 mod replicas;
 mod sign;
-mod tmpfs;
+mod strace;
+mod throttle;
 mod tools;
 mod wait;
+mod wall_clock;
 mod whereabouts;
 mod workload;
 
 pub use api::{Api, Line};
 pub use bystander::{Bystander, receiver};
 pub use cluster::{Cluster, Shape};
+pub use disk::Disk;
 pub use feed::{Follow, data};
 pub use history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber, Violation};
 pub use http::{Headers, Http, Reply, headers};
@@ -43,8 +48,10 @@ pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
 pub use process::{Launch, NodeProcess, steward_beside};
 pub use sign::{Delivery, Platform};
-pub use tmpfs::Tmpfs;
+pub use strace::Tracer;
+pub use throttle::Throttle;
 pub use tools::{Media, children_of, looped, probe, workspace};
 pub use wait::{WAIT_MAX, eventually, now_ms, skipped, within};
+pub use wall_clock::WallClock;
 pub use whereabouts::{Address, Nodes};
 pub use workload::{Load, Plan, Run};

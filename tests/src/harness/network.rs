@@ -102,6 +102,12 @@ impl Network {
         self.cut(other, one);
     }
 
+    /// From now on so many of a hundred packets are lost on their way to any node.
+    pub fn lose(&self, percent: u8) {
+        let rule = format!("nft add rule inet cut in 'numgen random mod 100 < {percent} drop'");
+        self.hosts.borrow().iter().for_each(|host| host.sh(&rule));
+    }
+
     /// Everything reaches everybody again.
     pub fn heal(&self) {
         self.hosts.borrow().iter().for_each(|host| host.sh("nft flush chain inet cut in"));

@@ -81,10 +81,10 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps the data in this folder instead of the node's own.
+    /// Keeps the data on this disk instead of in the node's own folder; the log stays there.
     #[must_use]
-    pub fn in_folder(mut self, folder: PathBuf) -> Self {
-        self.launch.folder = folder;
+    pub fn on_disk(mut self, disk: PathBuf) -> Self {
+        self.launch.data_dir = disk.join("data");
         self
     }
 
@@ -155,6 +155,23 @@ impl Node {
         self.launch.settings.push(setting.to_owned());
     }
 
+    /// From the next start on it is another build.
+    pub fn becomes(&mut self, steward: PathBuf) {
+        self.launch.steward = steward;
+    }
+
+    /// Changes what the next start finds in its environment.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.launch.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Waits for the node to end by itself.
+    pub async fn ends(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the node is running");
+        let ended = async || process.ended().expect("a process can be watched");
+        eventually(WAIT_MAX, "the node to end by itself", ended).await
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().expect("the node is running").kill().expect("a process can be killed");
@@ -173,6 +190,11 @@ impl Node {
         self.process.as_ref().expect("the node is running").pause().expect("a process can be signalled");
     }
 
+    /// SIGSTOP; nothing of the node moves any more when this returns.
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("the node is running").freeze().expect("a node can be stopped");
+    }
+
     /// SIGCONT.
     pub fn go_on(&self) {
         self.process.as_ref().expect("the node is running").go_on().expect("a process can be signalled");
@@ -181,7 +203,7 @@ impl Node {
     /// Removes everything a stopped node kept.
     pub fn wipe(&mut self) {
         assert!(self.process.is_none(), "the node is running");
-        fs::remove_dir_all(self.launch.data_dir()).expect("the data folder can be removed");
+        fs::remove_dir_all(&self.launch.data_dir).expect("the data folder can be removed");
     }
 
     #[must_use]
@@ -196,7 +218,7 @@ impl Node {
 
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.launch.data_dir()
+        self.launch.data_dir.clone()
     }
 
     #[must_use]
@@ -255,6 +277,12 @@ impl Node {
         value.unwrap_or(0)
     }
 
+    /// The value of a metric that is no count; nothing while it has none.
+    pub async fn gauge(&self, name: &str) -> Option<f64> {
+        let text = self.get("/metrics").await.text();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// `steward ctl …` against this node.
     pub fn ctl(&self, args: &[&str]) -> Output {
         let mut command = Command::new(&self.launch.steward);
@@ -274,7 +302,7 @@ impl Node {
     pub(super) fn beside(&self, command: &[&str]) -> Output {
         let settings = self.launch.settings.iter().flat_map(|setting| ["--set", setting]);
         let mut steward = Command::new(&self.launch.steward);
-        steward.args(command).arg("--data-dir").arg(self.launch.data_dir()).args(settings);
+        steward.args(command).arg("--data-dir").arg(&self.launch.data_dir).args(settings);
         steward.output().expect("the command runs")
     }
 

@@ -16,6 +16,8 @@ use super::wait::look;
 
 /// How long a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(30);
+/// How long the threads of a stopped node may take to stand still: a sync of a slow disk is waited for.
+const STILL_MAX: Duration = Duration::from_secs(10);
 
 /// How to start a node. Its files stand in `folder`: `data`, `node.log`, `ready.json`.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub struct Launch {
     pub settings: Vec<String>,
     /// A command that starts the node in surroundings of its own, such as a network; empty when it needs none.
     pub within: Vec<String>,
+    /// Where it keeps its data.
+    pub data_dir: PathBuf,
+    /// What its environment has beside that of the test.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A running node.
@@ -58,8 +64,9 @@ impl Launch {
     #[must_use]
     pub fn new(steward: &Path, folder: &Path) -> Self {
         let free = || "127.0.0.1:0".to_owned();
-        let (steward, folder) = (steward.to_owned(), folder.to_owned());
-        Self { steward, folder, http: free(), grpc: free(), settings: vec![], within: vec![] }
+        let (steward, data_dir, folder) = (steward.to_owned(), folder.join("data"), folder.to_owned());
+        let (http, grpc) = (free(), free());
+        Self { steward, folder, http, grpc, settings: vec![], within: vec![], data_dir, environment: vec![] }
     }
 
     /// Adds a setting.
@@ -67,12 +74,6 @@ impl Launch {
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
         self
-    }
-
-    /// Where the node keeps its data.
-    #[must_use]
-    pub fn data_dir(&self) -> PathBuf {
-        self.folder.join("data")
     }
 
     /// Where its log lines go; those of later starts are behind the earlier ones.
@@ -107,11 +108,12 @@ impl Launch {
             .args(words)
             .arg("node")
             .arg("--data-dir")
-            .arg(self.data_dir())
+            .arg(&self.data_dir)
             .args(["--http-listen", &self.http, "--grpc-listen", &self.grpc])
             .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .arg("--ready-file")
             .arg(ready_file)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)
@@ -153,6 +155,24 @@ impl NodeProcess {
     /// SIGSTOP: the node holds everything it has, and does nothing.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)
+    }
+
+    /// SIGSTOP, and waits until every thread stands still: what the kernel does for one is done before.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.pause()?;
+        let still = look(STILL_MAX, || self.thread_states().ok()?.into_iter().all(|state| state == 'T').then_some(()));
+        still.with_context(|| format!("the node did not stand still within {STILL_MAX:?}"))
+    }
+
+    fn thread_states(&self) -> anyhow::Result<Vec<char>> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the node is gone")?;
+        let mut states = vec![];
+        for thread in threads {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The name stands in parentheses and may hold anything.
+            states.push(stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).context("no state")?);
+        }
+        Ok(states)
     }
 
     /// SIGCONT: it goes on as if no time had passed.

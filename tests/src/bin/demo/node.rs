@@ -38,7 +38,7 @@ impl Node {
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.launch.data_dir()
+        self.launch.data_dir.clone()
     }
 
     fn launched(launch: Launch) -> anyhow::Result<Self> {
