@@ -11,7 +11,7 @@ use crate::{A_WHILE, PLAN, close};
 const CUT: Duration = Duration::from_secs(6);
 
 async fn start(network: Network) -> (Cluster, Run) {
-    let cluster = Cluster::start_in(Shape::default(), Some(network)).await;
+    let cluster = Cluster::start_in(Shape::default(), network).await;
     let run = Run::start(Plan { receiver: Network::outside(), ..PLAN }, cluster.known()).await;
     run.goes_on(A_WHILE).await;
     (cluster, run)

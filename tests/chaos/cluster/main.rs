@@ -3,6 +3,7 @@
 //!
 //! `make test` runs these one after the other; `make chaos` runs those that take longer as well.
 
+mod clocks;
 #[cfg(feature = "chaos")]
 mod cuts;
 #[cfg(feature = "chaos")]
@@ -11,8 +12,17 @@ mod drain;
 #[cfg(feature = "chaos")]
 mod etcd;
 #[cfg(feature = "chaos")]
+mod failpoints;
+mod full;
+#[cfg(feature = "chaos")]
 mod growth;
 mod kills;
+#[cfg(feature = "chaos")]
+mod loss;
+mod power;
+#[cfg(feature = "chaos")]
+mod slow;
+mod sync;
 mod work;
 #[cfg(feature = "chaos")]
 mod zombie;

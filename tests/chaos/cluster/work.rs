@@ -12,7 +12,7 @@ use crate::{A_WHILE, PLAN, close};
 const ACCOUNT: &str = "account-0";
 
 /// A platform that says nothing to the first request until the sender is dropped, and serves a recording to the others.
-fn slow_platform() -> (Outside, SyncSender<()>) {
+pub(crate) fn slow_platform() -> (Outside, SyncSender<()>) {
     let recording = workspace().join("tests/fixtures/media/meeting_360p_25s.mp4");
     let recording = fs::read(recording).expect("the recording is in the repository");
     let (release, released) = sync_channel(1);

@@ -1,0 +1,87 @@
+//! A wall clock that jumps by an hour, ahead and back: leaders, leases and order go by other clocks, and it is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use steward_cluster::clock::{Clock as _, SystemClock};
+use steward_tests::harness::{Api, Cluster, Run, Shape, WAIT_MAX, WallClock, eventually};
+
+use crate::work::slow_platform;
+use crate::{A_WHILE, PLAN, close};
+
+/// The node whose clock jumps.
+const NODE: u64 = 1;
+const HOUR_S: i64 = 3600;
+/// The node compares clocks over two seconds, and the fake one is looked at once in a second.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is told differs by how late a frame was, at most.
+const TOLD_WITHIN_S: f64 = 5.0;
+
+/// Waits until the other nodes tell that a clock is so far off.
+async fn told(cluster: &Cluster, off_s: f64) {
+    let clock = SystemClock::new();
+    for node in cluster.all_but(NODE) {
+        let is_told = async || {
+            let skew = cluster.node(node).gauge("steward_peer_clock_skew_seconds").await?;
+            ((skew - off_s).abs() < TOLD_WITHIN_S).then_some(())
+        };
+        eventually(WAIT_MAX, "the difference of a clock to be told", is_told).await;
+    }
+    let told_after = clock.monotonic();
+    assert!(told_after < TOLD_WITHIN, "{told_after:?}");
+}
+
+/// The shards this node leads with their terms, and how often it registered.
+async fn held(cluster: &Cluster) -> (BTreeMap<u64, u64>, u64) {
+    let rows = cluster.node(NODE).ctl_json(&["shards"]);
+    let rows = rows.as_array().expect("shards are a list").iter().filter(|row| row["role"] == "leader");
+    let led = rows.filter_map(|row| Some((row["shard"].as_u64()?, row["term"].as_u64()?))).collect();
+    (led, cluster.node(NODE).metric("steward_registrations_total").await)
+}
+
+/// An account whose shard this node leads.
+async fn account_of(cluster: &Cluster, api: &Api) -> String {
+    for account in (0..PLAN.accounts).map(|account| format!("account-{account}")) {
+        let shard = api.feed(&account).await[0].shard;
+        if cluster.leader_of(shard) == NODE {
+            return account;
+        }
+    }
+    panic!("node {NODE} leads no account");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_is_told_and_moves_no_leader_no_lease_and_no_event() {
+    let mut cluster = Cluster::start(Shape::default()).await;
+    cluster.terminate(NODE).await;
+    let wall_clock = WallClock::of(cluster.node_mut(NODE));
+    cluster.restart(NODE);
+    cluster.placed().await;
+    let run = Run::start(PLAN, cluster.known()).await;
+    run.goes_on(A_WHILE).await;
+    let api = cluster.node(NODE).api().await;
+    let account = account_of(&cluster, &api).await;
+    let (platform, release) = slow_platform();
+    let job = api.create_job(&account, "probe", &json!({"url": platform.url("/rec.mp4")})).await;
+    let asked = async || (!platform.seen().is_empty()).then_some(());
+    eventually(WAIT_MAX, "a worker to fetch the recording", asked).await;
+    let before = held(&cluster).await;
+    assert!(!before.0.is_empty());
+    for (ahead_s, off_s) in [(HOUR_S, 3600.0), (-HOUR_S, 3600.0), (0, 0.0)] {
+        wall_clock.is_ahead_by(ahead_s);
+        told(&cluster, off_s).await;
+        run.goes_on(A_WHILE).await;
+    }
+    assert_eq!(held(&cluster).await, before);
+    drop(release);
+    let done = async || Some(api.job(&account, &job).await).filter(|job| job.ended_at_ms > 0);
+    let done = eventually(WAIT_MAX, "the job to end", done).await;
+    assert_eq!((done.error_code.as_str(), Api::task(&done, "fetch").0.attempt), ("", 1), "{done:?}");
+    for account in 0..PLAN.accounts {
+        let feed = api.feed(&format!("account-{account}")).await;
+        assert!(feed.is_sorted_by_key(|event| event.time_ms), "account {account}: time went back");
+    }
+    close("clock jumped", cluster, run).await;
+}

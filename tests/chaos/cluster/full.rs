@@ -1,0 +1,88 @@
+//! Disks that fill up: commands are refused, or led elsewhere, before anything fails, and taken again once there is space.
+
+use std::time::Duration;
+
+use steward_cluster::clock::{Clock as _, SystemClock};
+use steward_proto::account::v1::GetAccountRequest;
+use steward_tests::harness::{Cluster, Disk, Run, Shape, WAIT_MAX, eventually, skipped};
+
+use crate::{A_WHILE, PLAN, close};
+
+/// Enough for a run and some room above the reserve of 32 MiB.
+const DISK_MIB: u64 = 160;
+/// Below the reserve: commands are refused.
+const LOW_MIB: u64 = 24;
+/// Below the floor of 8 MiB: nothing is written at all.
+const BARE_MIB: u64 = 4;
+/// From the moment there is space to the first command that is acknowledged.
+const RESUMES_WITHIN: Duration = Duration::from_secs(10);
+
+async fn start() -> Option<(Cluster, Run)> {
+    let shape = Shape::default();
+    let disks = match Disk::mount_each(shape.nodes, DISK_MIB) {
+        Ok(disks) => disks,
+        Err(reason) => {
+            skipped(&reason);
+            return None;
+        }
+    };
+    let cluster = Cluster::start_on(shape, disks).await;
+    let run = Run::start(PLAN, cluster.known()).await;
+    run.goes_on(A_WHILE).await;
+    Some((cluster, run))
+}
+
+/// Waits until clients are told that there is no space.
+async fn refused(run: &Run) {
+    let told = async || run.measured().refusals.contains_key("disk_full").then_some(());
+    eventually(WAIT_MAX, "commands to be refused", told).await;
+}
+
+/// Every account can be read through this node.
+async fn reads(cluster: &Cluster, node: u64) {
+    let api = cluster.node(node).api().await;
+    for account in 0..PLAN.accounts {
+        let request = GetAccountRequest { account_id: format!("account-{account}") };
+        api.accounts().get_account(request).await.expect("reads need no space");
+    }
+}
+
+/// Gives the space back and waits for the first commands.
+async fn resumes(cluster: &Cluster, nodes: &[u64], run: &Run) {
+    nodes.iter().for_each(|node| cluster.disk(*node).free());
+    let clock = SystemClock::new();
+    run.goes_on(PLAN.clients).await;
+    let resumed_after = clock.monotonic();
+    assert!(resumed_after < RESUMES_WITHIN, "{resumed_after:?}");
+    run.goes_on(A_WHILE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_full_disk_refuses_reads_on_and_resumes() {
+    let Some((cluster, run)) = start().await else { return };
+    let leader = cluster.leader().await;
+    cluster.disk(leader).fill_but(LOW_MIB);
+    refused(&run).await;
+    reads(&cluster, leader).await;
+    resumes(&cluster, &[leader], &run).await;
+    // A node that can write nothing leads nothing; the others do not need it.
+    cluster.disk(leader).fill_but(BARE_MIB);
+    run.goes_on(2 * A_WHILE).await;
+    reads(&cluster, cluster.all_but(leader)[0]).await;
+    resumes(&cluster, &[leader], &run).await;
+    cluster.placed().await;
+    close("one disk full", cluster, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_whose_disks_are_all_full_refuse_read_on_and_resume() {
+    let Some((cluster, run)) = start().await else { return };
+    let all = [1, 2, 3];
+    all.iter().for_each(|node| cluster.disk(*node).fill_but(LOW_MIB));
+    refused(&run).await;
+    for node in all {
+        reads(&cluster, node).await;
+    }
+    resumes(&cluster, &all, &run).await;
+    close("all disks full", cluster, run).await;
+}
