@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use steward_cluster::clock::Clock;
+use steward_cluster::clock::{Clock, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use crate::domain::webhook::sign;
 use crate::egress::{Egress, EgressError};
 use crate::elsewhere::Commands;
 use crate::seal::Sealer;
-use crate::shard::{ExecuteError, FeedEntry};
+use crate::shard::{ExecuteError, FeedEntry, ReadError};
 use crate::{metrics, supervisor};
 
 /// Events read from the feed at a time.
@@ -58,7 +58,8 @@ struct Post {
 enum Next {
     /// Nothing until there is news.
     Idle,
-    WaitUntil(Duration),
+    /// This long, for this back-off to end.
+    Wait(Duration, Timestamp),
     Skip(u64),
     Deliver(Box<FeedEntry>),
 }
@@ -121,6 +122,8 @@ impl Post {
     }
 
     async fn drain(&self, key: &EndpointKey) {
+        // What was waited for is over, whatever the wall clock says by then.
+        let mut waited = None;
         loop {
             let (account, endpoint) = match self.commands.reads().account(&key.0) {
                 Ok(Some(account)) => match account.endpoints.get(&key.1).cloned() {
@@ -133,9 +136,12 @@ impl Post {
                     return;
                 }
             };
-            match self.next(&account, &endpoint) {
+            match self.next(&account, &endpoint, waited) {
                 Next::Idle => return,
-                Next::WaitUntil(wait) => tokio::time::sleep(wait).await,
+                Next::Wait(wait, until) => {
+                    tokio::time::sleep(wait).await;
+                    waited = Some(until);
+                }
                 Next::Skip(through_seq) => {
                     let command = Command::SkipDeliveries { endpoint: key.1.clone(), through_seq };
                     self.execute(key, command, 0).await;
@@ -154,22 +160,24 @@ impl Post {
         }
     }
 
-    fn next(&self, account: &Account, endpoint: &Endpoint) -> Next {
+    fn next(&self, account: &Account, endpoint: &Endpoint, waited: Option<Timestamp>) -> Next {
         if endpoint.disabled.is_some() {
             return Next::Idle;
         }
-        if let Some(at) = endpoint.retry_at {
-            let wait = at.since(self.clock.now());
-            if !wait.is_zero() {
-                return Next::WaitUntil(wait);
+        if let Some(until) = endpoint.retry_at.filter(|until| waited != Some(*until)) {
+            match self.commands.reads().newest_at(&account.id) {
+                Ok(newest) => {
+                    let wait = until.since(self.clock.now().max(newest));
+                    if !wait.is_zero() {
+                        return Next::Wait(wait, until);
+                    }
+                }
+                Err(error) => return unreadable(account, &error),
             }
         }
         let page = match self.commands.reads().events(&account.id, endpoint.cursor, PAGE_MAX) {
             Ok(page) => page,
-            Err(error) => {
-                tracing::error!(account = %account.id, %error, "the feed cannot be read");
-                return Next::Idle;
-            }
+            Err(error) => return unreadable(account, &error),
         };
         let full = page.len() == PAGE_MAX;
         let last = page.last().map(|entry| entry.seq);
@@ -244,6 +252,11 @@ impl Post {
             }
         }
     }
+}
+
+fn unreadable(account: &Account, error: &ReadError) -> Next {
+    tracing::error!(account = %account.id, %error, "the feed cannot be read");
+    Next::Idle
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap, latency: Duration) -> DeliveryOutcome {

@@ -27,7 +27,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
     loop {
         ticks.tick().await;
         let Some(node) = node.upgrade() else { return };
-        let due = node.timers.due(node.clock.now());
+        let due = node.timers.due(node.clock.monotonic());
         join_all(due.into_iter().map(|timer| release(&node, timer))).await;
         if let Err(error) = sweep.go_on(&node).await {
             tracing::warn!(error = %error, "retention could not read the store");
@@ -60,7 +60,7 @@ async fn release(node: &Node, timer: Timer) {
             | ExecuteError::OutcomeUnknown { .. },
         ) => {
             let mut again = timer;
-            again.due = node.clock.now().plus(AGAIN_AFTER);
+            again.due = node.clock.monotonic() + AGAIN_AFTER;
             node.timers.add(again);
         }
     }

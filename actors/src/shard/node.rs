@@ -159,7 +159,7 @@ impl Node {
     /// This node leads the shard from now on.
     pub(crate) fn lead(self: &Arc<Self>, shard: ShardId, term: Term) {
         let lead = Lead::start(Arc::clone(self), self.driver().clone(), shard, term);
-        if let Err(error) = self.timers.load(shard, &self.reads()) {
+        if let Err(error) = self.timers.load(shard, &self.reads(), &*self.clock) {
             tracing::error!(shard = shard.0, error = %error, "the timers of a shard cannot be read");
         }
         self.put_lead(shard, Some(lead));
@@ -227,7 +227,7 @@ impl Node {
     /// Tells whoever listens what was applied.
     pub(crate) fn observe(&self, shard: ShardId, decision: &Decision) {
         for (seq, _, event) in decision.numbered() {
-            self.timers.note(shard, &decision.account, event);
+            self.timers.note(shard, &decision.account, decision.at, event, &*self.clock);
             for observer in &self.observers {
                 observer.applied(&decision.account, seq, decision.at, event);
             }

@@ -12,7 +12,7 @@ use super::rows::{Family, Place, account_of, family_after, family_behind, family
 use super::shard_of;
 use super::wake::{first_seq, newest, time_of, wake};
 use crate::blob::BlobHash;
-use crate::codec::decode_feed_row;
+use crate::codec::{decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Source};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
@@ -133,6 +133,13 @@ impl Reads {
             decode_feed_row(seq, value).map_err(|error| place.damaged(Family::Feed, error))
         };
         rows.into_iter().map(entry).collect()
+    }
+
+    /// The account's own time, which never goes back: that of its newest event.
+    pub(crate) fn newest_at(&self, account: &AccountId) -> Result<Timestamp, ReadError> {
+        let place = self.place(account);
+        let newest = newest(&*self.store, place)?.map(|(_, row)| time_of_feed_row(row)).transpose();
+        Ok(newest.map_err(|error| place.damaged(Family::Feed, error))?.unwrap_or_default())
     }
 
     /// Numbers of the oldest event kept and of the newest; (1, 0) for an empty feed.

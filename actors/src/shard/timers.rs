@@ -1,9 +1,13 @@
 //! Durable timers: tasks whose back-off ends. They are rows of open jobs; this is the order they fall due in.
+//!
+//! Here they go by monotonic time, so that a wall clock that is set neither holds nor hurries them. Only a node that
+//! begins to lead finds out by wall time how long is left, and takes the account's own time when that is later.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use steward_cluster::clock::Timestamp;
+use steward_cluster::clock::{Clock, Timestamp};
 use steward_cluster::ids::ShardId;
 
 use super::{ReadError, Reads};
@@ -15,10 +19,10 @@ use crate::domain::task::TaskKind;
 /// Timers handed out at a time.
 const DUE_MAX: usize = 256;
 
-/// A task that is ready again at a time.
+/// A task that is ready again at a time of this node's monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timer {
-    pub(crate) due: Timestamp,
+    pub(crate) due: Duration,
     pub(crate) shard: ShardId,
     pub(crate) account: AccountId,
     job: JobId,
@@ -39,11 +43,11 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Notes the timer an event sets, if it does.
-    pub(crate) fn note(&self, shard: ShardId, account: &AccountId, event: &Event) {
-        if let Event::TaskFailed { job, task, attempt, retry_at: Some(due), .. } = event {
-            let (account, job) = (account.clone(), job.clone());
-            self.add(Timer { due: *due, shard, account, job, task: *task, attempt: *attempt });
+    /// Notes the timer that an event of this time sets, if it does.
+    pub(crate) fn note(&self, shard: ShardId, account: &AccountId, at: Timestamp, event: &Event, clock: &dyn Clock) {
+        if let Event::TaskFailed { job, task, attempt, retry_at: Some(retry_at), .. } = event {
+            let (account, job, due) = (account.clone(), job.clone(), clock.monotonic() + retry_at.since(at));
+            self.add(Timer { due, shard, account, job, task: *task, attempt: *attempt });
         }
     }
 
@@ -52,12 +56,13 @@ impl Timers {
     }
 
     /// Finds the timers of a shard in its open jobs.
-    pub(crate) fn load(&self, shard: ShardId, reads: &Reads) -> Result<(), ReadError> {
+    pub(crate) fn load(&self, shard: ShardId, reads: &Reads, clock: &dyn Clock) -> Result<(), ReadError> {
         for (account, job, state) in reads.open_jobs(shard)? {
+            let now = clock.now().max(reads.newest_at(&account)?);
             let backing_off = state.tasks.iter().filter(|(_, task)| task.state == TaskState::BackingOff);
             for (kind, task) in backing_off {
                 let (account, job) = (account.clone(), job.clone());
-                let due = task.retry_at.unwrap_or_default();
+                let due = clock.monotonic() + task.retry_at.unwrap_or_default().since(now);
                 self.add(Timer { due, shard, account, job, task: *kind, attempt: task.attempt });
             }
         }
@@ -70,7 +75,7 @@ impl Timers {
     }
 
     /// Takes out what is due, a bounded number at a time.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<Timer> {
+    pub(crate) fn due(&self, now: Duration) -> Vec<Timer> {
         let mut waiting = self.waiting.lock();
         let mut due = vec![];
         while due.len() < DUE_MAX

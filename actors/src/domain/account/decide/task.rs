@@ -1,5 +1,7 @@
 //! Leases of tasks and what their workers report. Every report is fenced by its attempt.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
@@ -75,7 +77,7 @@ pub(super) fn fail(account: &Account, at: TaskRef, failure: Failure, retry: Retr
         RetryAsked::AfterMs(asked) => Some(asked.max(back_off())),
     };
     let wait_ms = wait_ms.filter(|_| failures < TASK_FAILURES_MAX);
-    let retry_at = wait_ms.map(|wait| Timestamp(now.0.saturating_add(wait)));
+    let retry_at = wait_ms.map(|wait_ms| now.plus(Duration::from_millis(wait_ms)));
     let TaskRef { job, task, attempt } = at;
     let id = job.to_string();
     let ends = Event::JobFailed { job: job.clone(), task, failure: failure.clone() };
