@@ -23,15 +23,18 @@ test:
 	scripts/models $(TARGET)/debug/steward
 	scripts/test
 
-# Clusters that are killed, cut apart, grown and shrunk. As root: networks are cut in namespaces.
+# Clusters that are killed, cut apart, grown and shrunk, and nodes of a build that dies between two steps. As root:
+# networks are cut in namespaces, and disks lose their power.
 chaos:
 	scripts/setup --tests
+	cargo build --locked -p steward-node --bin steward --features failpoints
+	cp $(TARGET)/debug/steward $(TARGET)/debug/steward-failpoints
 	cargo build --locked -p steward-node --bin steward
 	cargo test --locked -p steward-tests --features chaos --test cluster -- --test-threads 1 --nocapture
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --features steward-tests/chaos -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features steward-tests/chaos,steward-node/failpoints -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 mutants:

@@ -6,8 +6,8 @@ use steward_tests::harness::{Cluster, Run, Shape};
 
 use crate::{A_WHILE, PLAN, close};
 
-const KILLS: u64 = 5;
-const OUTAGES: u64 = 2;
+const KILLS: u64 = if cfg!(feature = "chaos") { 5 } else { 2 };
+const OUTAGES: u64 = if cfg!(feature = "chaos") { 2 } else { 1 };
 /// An election takes 0.6 s, now and then two are needed; the rest is for a loaded machine.
 const SLOWEST_MAX: Duration = Duration::from_secs(8);
 

@@ -4,9 +4,7 @@
 //! `make test` runs these one after the other; `make chaos` runs those that take longer as well.
 
 mod clocks;
-#[cfg(feature = "chaos")]
 mod cuts;
-#[cfg(feature = "chaos")]
 mod disk;
 mod drain;
 #[cfg(feature = "chaos")]
@@ -14,7 +12,6 @@ mod etcd;
 #[cfg(feature = "chaos")]
 mod failpoints;
 mod full;
-#[cfg(feature = "chaos")]
 mod growth;
 mod kills;
 #[cfg(feature = "chaos")]
@@ -24,7 +21,6 @@ mod power;
 mod slow;
 mod sync;
 mod work;
-#[cfg(feature = "chaos")]
 mod zombie;
 
 use std::time::Duration;

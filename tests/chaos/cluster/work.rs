@@ -11,10 +11,15 @@ use crate::{A_WHILE, PLAN, close};
 
 const ACCOUNT: &str = "account-0";
 
+/// What platforms serve.
+pub(crate) fn recording() -> Vec<u8> {
+    let recording = workspace().join("tests/fixtures/media/meeting_360p_25s.mp4");
+    fs::read(recording).expect("the recording is in the repository")
+}
+
 /// A platform that says nothing to the first request until the sender is dropped, and serves a recording to the others.
 pub(crate) fn slow_platform() -> (Outside, SyncSender<()>) {
-    let recording = workspace().join("tests/fixtures/media/meeting_360p_25s.mp4");
-    let recording = fs::read(recording).expect("the recording is in the repository");
+    let recording = recording();
     let (release, released) = sync_channel(1);
     let released = Mutex::new(released);
     let platform = Outside::start(move |_, earlier| {
