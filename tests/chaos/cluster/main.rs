@@ -1,5 +1,5 @@
-//! Clusters of real nodes over a real etcd, a steady load, and faults from outside. Every scenario ends with the check of
-//! what clients, readers, subscribers and receivers saw, and with a look at what each replica has on its disk.
+//! Clusters of real nodes over a real etcd, a steady load, and faults. Every scenario ends with the check of what clients,
+//! readers, subscribers and receivers saw, and with a look at what each replica has on its disk.
 //!
 //! `make test` runs these one after the other; `make chaos` runs those that take longer as well.
 
