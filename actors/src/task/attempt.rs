@@ -10,7 +10,8 @@ use steward_cluster::clock::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{ReadyTask, TaskBoard, TaskKey};
+use super::board::TaskBoard;
+use super::in_hand::{ReadyTask, TaskKey};
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
 use crate::blob::{BlobHash, BlobStore, CopyError};
 use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef, blobs_of};

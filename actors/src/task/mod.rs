@@ -15,14 +15,18 @@
 mod attempt;
 mod board;
 mod fair;
+mod in_hand;
 mod leases;
 mod lessor;
+mod observed;
 mod renewals;
+mod rows;
 pub mod runner;
 mod scratch;
 mod worker;
 
-pub use board::{TaskBoard, TaskRow};
+pub use board::TaskBoard;
 pub use leases::Lease;
 pub use lessor::Lessor;
+pub use rows::TaskRow;
 pub use worker::{MissingRunner, Workers, WorkersConfig};

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{self, Bench};
-use super::board::{ForeignLease, TaskBoard, TaskKey};
+use super::board::{ForeignLease, TaskBoard};
+use super::in_hand::TaskKey;
 use super::leases::{Lease, Standing, standing};
 use super::lessor::Lessor;
 use super::renewals;

@@ -1,0 +1,64 @@
+//! What the shards tell a board: which jobs to look at again, and what to stop.
+
+use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::ShardId;
+
+use super::board::TaskBoard;
+use crate::domain::account::{Event, Mark};
+use crate::domain::ids::AccountId;
+use crate::shard::Observer;
+
+impl Observer for TaskBoard {
+    fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        match event {
+            Event::JobRequested { job, .. }
+            | Event::JobSucceeded { job }
+            | Event::TaskSucceeded { job, .. }
+            | Event::TaskReleased { job, .. } => self.look_at(account, job, false),
+            // By a worker of another node: its lease wants watching.
+            Event::TaskStarted { job, task, .. } if !self.runs(account, job, *task) => {
+                self.look_at(account, job, false);
+            }
+            Event::JobFailed { job, .. } | Event::JobCancelled { job } => self.look_at(account, job, true),
+            Event::AccountCreated { .. }
+            | Event::ApiKeyCreated(_)
+            | Event::ApiKeyRevoked { .. }
+            | Event::PlaybookPut { .. }
+            | Event::PlaybookDeleted { .. }
+            | Event::PlaybookFailed { .. }
+            | Event::SourceCreated(_)
+            | Event::SourceDeleted { .. }
+            | Event::WebhookAccepted(_)
+            | Event::EndpointCreated(_)
+            | Event::EndpointDeleted { .. }
+            | Event::EndpointDisabled { .. }
+            | Event::DeliverySucceeded { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::TaskProgressed { .. }
+            | Event::TaskCheckpointed { .. }
+            | Event::TaskFailed { .. }
+            | Event::TaskStarted { .. }
+            | Event::AiCalled { .. }
+            | Event::DocumentIndexed { .. } => {}
+        }
+    }
+
+    /// A job that another node leads may run here, and its files lie here.
+    fn followed(&self, account: &AccountId, event: &Event) {
+        if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
+            self.look_at(account, job, !matches!(event, Event::JobSucceeded { .. }));
+        }
+    }
+
+    fn marked(&self, _account: &AccountId, _mark: &Mark) {}
+
+    fn led(&self, shard: ShardId) {
+        self.look_at_shard(shard);
+    }
+
+    /// What waits is the next leader's to give out. What runs goes on, and reports to it.
+    fn yielded(&self, is_of_shard: &dyn Fn(&AccountId) -> bool) {
+        self.state.lock().in_hand.forget_all(is_of_shard);
+        self.leases.forget(is_of_shard);
+    }
+}

@@ -1,0 +1,50 @@
+//! The tasks of a board as the operator sees them. The gateway asks for them.
+
+use steward_cluster::clock::Timestamp;
+
+use super::board::TaskBoard;
+use super::in_hand::{ReadyTask, Running, TaskKey};
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::task::TaskKind;
+
+/// A task as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    pub account: AccountId,
+    pub job: JobId,
+    pub task: TaskKind,
+    pub attempt: u32,
+    pub running: bool,
+    pub since: Timestamp,
+    /// What keeps it from running; empty when it runs.
+    pub waiting_for: &'static str,
+}
+
+impl TaskRow {
+    fn of_running((key, running): (&TaskKey, &Running)) -> Self {
+        let TaskKey { account, job, task } = key.clone();
+        let Running { attempt, since, .. } = *running;
+        Self { account, job, task, attempt, running: true, since, waiting_for: "" }
+    }
+
+    fn of_waiting(ready: &ReadyTask, waiting_for: &'static str) -> Self {
+        let TaskKey { account, job, task } = ready.key.clone();
+        Self { account, job, task, attempt: ready.attempt, running: false, since: ready.since, waiting_for }
+    }
+}
+
+impl TaskBoard {
+    /// The running tasks, then the waiting ones in turn, at most `limit`; and how many there are beyond.
+    #[must_use]
+    pub fn rows(&self, limit: usize) -> (Vec<TaskRow>, usize) {
+        let state = self.state.lock();
+        let in_hand = &state.in_hand;
+        let running = in_hand.running.iter().map(TaskRow::of_running);
+        let cpu = in_hand.cpu.iter().map(|ready| TaskRow::of_waiting(ready, "a free cpu slot"));
+        let net = in_hand.net.iter().map(|ready| TaskRow::of_waiting(ready, "a free net slot"));
+        let total = in_hand.running.len() + in_hand.cpu.len() + in_hand.net.len();
+        let rows: Vec<TaskRow> = running.chain(cpu).chain(net).take(limit).collect();
+        let more = total - rows.len();
+        (rows, more)
+    }
+}
