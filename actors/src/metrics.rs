@@ -11,6 +11,11 @@ pub fn describe() {
     describe_histogram!("steward_entry_decisions", "Decisions that share one log entry.");
     describe_counter!("steward_snapshot_bytes_total", "Bytes that snapshots wrote.");
     describe_counter!("steward_task_attempts_total", "Attempts at tasks that ended, by kind and outcome.");
+    describe_counter!(
+        "steward_tasks_given_total",
+        "Tasks leased to workers of other nodes that asked for one, by kind."
+    );
+    describe_counter!("steward_tasks_taken_total", "Tasks taken from other nodes to run here, by kind.");
     describe_histogram!("steward_task_seconds", "Attempts at tasks, by kind.");
     describe_counter!("steward_delivery_attempts_total", "Attempts at deliveries, by outcome.");
 }
@@ -49,6 +54,16 @@ pub(crate) fn snapshot_bytes(bytes: u64) {
 pub(crate) fn task_ended(kind: &'static str, outcome: &'static str, took: std::time::Duration) {
     counter!("steward_task_attempts_total", "kind" => kind, "outcome" => outcome).increment(1);
     histogram!("steward_task_seconds", "kind" => kind).record(took.as_secs_f64());
+}
+
+/// A task was leased to a worker of another node that asked for one.
+pub(crate) fn task_given(kind: &'static str) {
+    counter!("steward_tasks_given_total", "kind" => kind).increment(1);
+}
+
+/// A task was taken from another node to run here.
+pub(crate) fn task_taken(kind: &'static str) {
+    counter!("steward_tasks_taken_total", "kind" => kind).increment(1);
 }
 
 /// Attempts at deliveries, by outcome.

@@ -168,7 +168,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
-    let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(shard_count)));
+    let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(node, shard_count)));
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
     let workers = Workers::start(workers, commands.clone(), tasks, blobs.clone(), Arc::clone(&clock), runners)?;
     let (deliveries, sealing) = (Arc::clone(&attentive.deliveries), Arc::clone(&sealer));
@@ -197,7 +197,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
-        let work = around.work(&shards, workers.lessor(), own_blobs);
+        let work = around.work(&shards, &workers, own_blobs);
         let routes = passed_on.add_service(work.service());
         internal.serve(around.peers(), routes, &shards, snapshots_folder(&data_dir))
     });
@@ -221,11 +221,12 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
 async fn stop(
     company: Option<Arc<Company>>,
     serving: Serving,
-    workers: Workers,
+    mut workers: Workers,
     sender: Sender,
     shards: Shards,
     inside: Option<cluster::Serving>,
 ) -> anyhow::Result<()> {
+    workers.pull_no_more();
     if let Some(company) = company {
         company.leave().await;
     }

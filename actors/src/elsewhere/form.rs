@@ -1,4 +1,4 @@
-//! Commands and their outcomes as nodes send them to each other: JSON of the domain's own types.
+//! Commands, their outcomes and leased work as nodes send them to each other: JSON of the domain's own types.
 //!
 //! # Decisions
 //! - JSON rather than a contract field by field: both ends are this program, the messages are few and small, and a
@@ -13,6 +13,7 @@ use crate::domain::account::{Answer, Asked, Rejection};
 use crate::domain::ids::AccountId;
 use crate::domain::task::TaskKind;
 use crate::shard::ExecuteError;
+use crate::task::Work;
 
 /// The fixed words that outcomes carry. One of another version becomes [`UNKNOWN_WORD`].
 const WORDS: [&str; 9] = ["account", "open job", "task", "endpoint", "checkpoint", "result", "ready", "shard", "node"];
@@ -52,6 +53,17 @@ pub fn decode_outcome(bytes: &[u8]) -> Result<Result<Answer, ExecuteError>, Form
         Outcome::Done(answer) => Ok(answer),
         Outcome::Refused(error) => Err(error),
     })
+}
+
+/// What a lease comes with, as it is sent.
+#[must_use]
+pub fn encode_work(work: &Work) -> Vec<u8> {
+    serde_json::to_vec(work).expect("work is plain data")
+}
+
+/// What a lease comes with, as it was sent.
+pub fn decode_work(bytes: &[u8]) -> Result<Work, FormError> {
+    serde_json::from_slice(bytes).map_err(of("piece of work"))
 }
 
 fn of(what: &'static str) -> impl FnOnce(serde_json::Error) -> FormError {
@@ -198,6 +210,12 @@ mod tests {
             "idempotency":null}"#;
         let refused = decode_asked(sent).unwrap_err();
         assert!(refused.source.to_string().contains("CancelJob"), "{}", refused.source);
+    }
+
+    #[test]
+    fn leased_work_comes_through_unchanged() {
+        let sent = br#"{"input":{"url":"u"},"results":{"fetch":{"blob":"ab"}},"checkpoint":[1.5]}"#;
+        assert_eq!(encode_work(&decode_work(sent).unwrap()), sent);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One attempt at one task: takes the lease, runs the runner, reports what it says.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::board::TaskBoard;
-use super::in_hand::{ReadyTask, TaskKey};
+use super::grant::Work;
+use super::hints::Hints;
+use super::in_hand::Slots;
+use super::leases::Lease;
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
 use crate::blob::{BlobHash, BlobStore, CopyError};
-use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, TaskRef, blobs_of};
+use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, blobs_of};
+use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Failure, Job};
+use crate::domain::task::TaskKind;
 use crate::elsewhere::Commands;
 use crate::shard::{ExecuteError, ReadError};
 use crate::{metrics, supervisor};
@@ -34,66 +40,91 @@ const TEXT_CHARS_MAX: usize = 500;
 pub(super) struct Bench {
     pub(super) commands: Commands,
     pub(super) board: Arc<TaskBoard>,
+    /// What other nodes have to spare.
+    pub(super) hints: Arc<Hints>,
     pub(super) blobs: BlobStore,
     pub(super) clock: Arc<dyn Clock>,
+    /// One for every kind: checked at the start.
+    pub(super) runners: HashMap<TaskKind, Arc<dyn Runner>>,
+    pub(super) slots: Slots,
     /// Names this process as a holder of leases.
     pub(super) worker: String,
     pub(super) draining: CancellationToken,
 }
 
+/// Starts an attempt beside the caller. A lease that another node gave comes with its work, any other is taken first.
+pub(super) fn start(bench: &Arc<Bench>, lease: Lease, given: Option<Work>, cancel: CancellationToken) {
+    drop(supervisor::spawn("attempt", attempt(Arc::clone(bench), lease, given, cancel)));
+}
+
 /// Runs one attempt to its end. Whatever happens, the board is told.
-pub(super) async fn attempt(bench: Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTask, cancel: CancellationToken) {
+async fn attempt(bench: Arc<Bench>, lease: Lease, given: Option<Work>, cancel: CancellationToken) {
     let started = bench.clock.monotonic();
-    let kind = ready.key.task;
-    let outcome = bench.leased(runner, &ready, cancel).await;
-    metrics::task_ended(kind.as_str(), outcome, bench.clock.monotonic().saturating_sub(started));
-    bench.board.ended(&ready.key);
+    let outcome = bench.leased(&lease, given, cancel).await;
+    metrics::task_ended(lease.task.as_str(), outcome, bench.clock.monotonic().saturating_sub(started));
+    bench.board.ended(&lease.key());
 }
 
 impl Bench {
-    async fn leased(&self, runner: Arc<dyn Runner>, ready: &ReadyTask, cancel: CancellationToken) -> &'static str {
-        let TaskKey { account, job, task } = ready.key.clone();
-        let command = Command::StartTask { job: job.clone(), task, worker: self.worker.clone() };
-        if let Err(error) = self.execute(&ready.key, command).await {
+    async fn leased(&self, lease: &Lease, given: Option<Work>, cancel: CancellationToken) -> &'static str {
+        let work = match given {
+            Some(work) => work,
+            None => match self.take_lease(lease).await {
+                Ok(work) => work,
+                Err(outcome) => return outcome,
+            },
+        };
+        let Lease { account, job, task, attempt } = lease.clone();
+        let Work { input, results, checkpoint } = work;
+        let scratch = self.board.scratch(&account, &job);
+        let run = TaskRun { account, job, kind: task, attempt, input, results, checkpoint, scratch };
+        let outcome = match std::fs::create_dir_all(&run.scratch) {
+            Ok(()) => self.with_blobs(lease, &run, cancel).await,
+            Err(error) => Err(scratch_error(&error)),
+        };
+        self.report(lease, outcome).await
+    }
+
+    async fn take_lease(&self, lease: &Lease) -> Result<Work, &'static str> {
+        let Lease { account, job, task, .. } = lease;
+        let command = Command::StartTask { job: job.clone(), task: *task, worker: self.worker.clone() };
+        if let Err(error) = self.execute(lease, command).await {
             tracing::debug!(%account, %job, task = task.as_str(), %error, "a lease was not given");
-            return "not_leased";
+            return Err("not_leased");
         }
-        self.board.leased(&ready.key);
-        let found = match self.started(&ready.key, ready.attempt).await {
+        self.board.leased(&lease.key());
+        self.work(lease).await
+    }
+
+    /// What the attempt of a lease works on. Where there is nothing to work on that has been reported, and the error is
+    /// the outcome of the attempt.
+    pub(super) async fn work(&self, lease: &Lease) -> Result<Work, &'static str> {
+        let Lease { account, job, task, .. } = lease;
+        let found = match self.started(lease).await {
             Ok(Some(found)) => found,
-            Ok(None) => return self.give_back(ready).await,
+            Ok(None) => {
+                tracing::warn!(%account, %job, task = task.as_str(), "a lease is given back: the job is not seen here");
+                self.release(lease, ReleaseReason::Drained).await;
+                return Err("job_not_seen");
+            }
             Err(error) => {
                 tracing::error!(%account, %job, %error, "a job cannot be read");
-                return "job_unreadable";
+                return Err("job_unreadable");
             }
         };
-        let scratch = self.board.scratch(&account, &job);
-        let checkpoint = found.tasks.get(&task).and_then(|task| task.checkpoint.clone());
-        let results = found.results();
-        let run = TaskRun {
-            account,
-            job,
-            kind: task,
-            attempt: ready.attempt,
-            input: found.input,
-            results,
-            checkpoint,
-            scratch,
-        };
-        let outcome = match (self.may_read(&run), std::fs::create_dir_all(&run.scratch)) {
-            (false, _) => Err(foreign_blob()),
-            (true, Ok(())) => self.with_blobs(runner, &run, cancel).await,
-            (true, Err(error)) => Err(scratch_error(&error)),
-        };
-        self.report(&ready.key, ready.attempt, outcome).await
+        if !self.may_read(account, &found.input) {
+            return Err(self.report(lease, Err(foreign_blob())).await);
+        }
+        let checkpoint = found.tasks.get(task).and_then(|task| task.checkpoint.clone());
+        Ok(Work { results: found.results(), input: found.input, checkpoint })
     }
 
     /// The job, once this node's replica knows of the attempt: a lease that another node gave shows here a little later.
-    async fn started(&self, key: &TaskKey, attempt: u32) -> Result<Option<Job>, ReadError> {
+    async fn started(&self, lease: &Lease) -> Result<Option<Job>, ReadError> {
         let reads = self.commands.reads();
-        let knows = |job: &Job| job.tasks.get(&key.task).is_some_and(|task| task.attempt >= attempt);
+        let knows = |job: &Job| job.tasks.get(&lease.task).is_some_and(|task| task.attempt >= lease.attempt);
         for _ in 0..CATCH_UP_LOOKS_MAX {
-            if let Some(job) = reads.job(&key.account, &key.job)?.filter(knows) {
+            if let Some(job) = reads.job(&lease.account, &lease.job)?.filter(knows) {
                 return Ok(Some(job));
             }
             tokio::time::sleep(CATCH_UP_WAIT).await;
@@ -101,42 +132,33 @@ impl Bench {
         Ok(None)
     }
 
-    /// A node whose replica does not catch up cannot do the work.
-    async fn give_back(&self, ready: &ReadyTask) -> &'static str {
-        let TaskKey { account, job, task } = ready.key.clone();
-        tracing::warn!(%account, %job, task = task.as_str(), "a lease is given back: this node does not see the job");
-        let task = TaskRef { job: job.clone(), task, attempt: ready.attempt };
-        let command = Command::ReleaseTask { task, reason: ReleaseReason::Drained };
-        if let Err(error) = self.execute(&ready.key, command).await {
-            tracing::warn!(%account, %job, %error, "a lease could not be given back");
+    /// Gives a lease back, or takes it back.
+    pub(super) async fn release(&self, lease: &Lease, reason: ReleaseReason) {
+        let command = Command::ReleaseTask { task: lease.at(), reason };
+        if let Err(error) = self.execute(lease, command).await {
+            tracing::warn!(account = %lease.account, job = %lease.job, %error, "a lease that nobody wants stays");
         }
-        "job_not_seen"
     }
 
     /// Whether the blob the input names, if any, is the account's own. Blobs are stored once for all accounts, so a hash
     /// that leaked must open nothing.
-    fn may_read(&self, run: &TaskRun) -> bool {
-        let Some(named) = run.input.get("blob").and_then(Value::as_str) else { return true };
-        let owned = |hash| self.commands.reads().owns_blob(&run.account, &hash);
+    fn may_read(&self, account: &AccountId, input: &Value) -> bool {
+        let Some(named) = input.get("blob").and_then(Value::as_str) else { return true };
+        let owned = |hash| self.commands.reads().owns_blob(account, &hash);
         BlobHash::parse(named).is_some_and(|hash| {
             owned(hash).unwrap_or_else(|error| {
-                tracing::error!(account = %run.account, %error, "the owner of a blob cannot be read");
+                tracing::error!(%account, %error, "the owner of a blob cannot be read");
                 false
             })
         })
     }
 
     /// Brings the blobs the attempt works on, runs it, and copies those its result names before anything names them.
-    async fn with_blobs(
-        &self,
-        runner: Arc<dyn Runner>,
-        run: &TaskRun,
-        cancel: CancellationToken,
-    ) -> Result<Value, TaskError> {
+    async fn with_blobs(&self, lease: &Lease, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
         for hash in run.results.values().chain([&run.input]).flat_map(named) {
             self.blobs.bring(&hash).await.map_err(|error| not_copied("a blob cannot be brought", &error))?;
         }
-        let result = self.run(runner, run, cancel).await?;
+        let result = self.run(lease, run, cancel).await?;
         for hash in named(&result) {
             let spread = self.blobs.spread(&run.account, &hash).await;
             spread.map_err(|error| not_copied("a blob cannot be copied", &error))?;
@@ -145,7 +167,8 @@ impl Bench {
     }
 
     /// The runner and the forwarder of its reports, side by side. A panic of the runner fails the attempt only.
-    async fn run(&self, runner: Arc<dyn Runner>, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
+    async fn run(&self, lease: &Lease, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
+        let runner = self.runners.get(&run.kind).expect("every kind has a runner: checked at the start");
         let (reporter, reports) = Reporter::new(cancel.clone());
         let working = async {
             let running = AssertUnwindSafe(runner.run(run, &reporter)).catch_unwind();
@@ -161,17 +184,15 @@ impl Bench {
                 }),
             }
         };
-        let (outcome, ()) = tokio::join!(working, self.forward(run, reports, &cancel));
+        let (outcome, ()) = tokio::join!(working, self.forward(lease, reports, &cancel));
         outcome
     }
 
     /// Turns reports into commands. A refused one means the lease is lost: the runner is told to stop.
-    async fn forward(&self, run: &TaskRun, mut reports: mpsc::Receiver<Report>, cancel: &CancellationToken) {
-        let key = TaskKey { account: run.account.clone(), job: run.job.clone(), task: run.kind };
-        let at = TaskRef { job: run.job.clone(), task: run.kind, attempt: run.attempt };
+    async fn forward(&self, lease: &Lease, mut reports: mpsc::Receiver<Report>, cancel: &CancellationToken) {
         let mut last_progress: Option<Duration> = None;
         while let Some(report) = reports.recv().await {
-            let task = at.clone();
+            let task = lease.at();
             let command = match report {
                 Report::Progress { fraction, note } => {
                     let now = self.clock.monotonic();
@@ -195,15 +216,15 @@ impl Bench {
                     Command::ReportAiCall { task, call }
                 }
             };
-            if let Err(ExecuteError::Rejected(rejection)) = self.execute(&key, command).await {
-                refused(&key, &rejection, "a worker's report was refused");
+            if let Err(ExecuteError::Rejected(rejection)) = self.execute(lease, command).await {
+                refused(lease, &rejection, "a worker's report was refused");
                 cancel.cancel();
             }
         }
     }
 
-    async fn report(&self, key: &TaskKey, attempt: u32, outcome: Result<Value, TaskError>) -> &'static str {
-        let task = TaskRef { job: key.job.clone(), task: key.task, attempt };
+    async fn report(&self, lease: &Lease, outcome: Result<Value, TaskError>) -> &'static str {
+        let task = lease.at();
         let (command, word) = match outcome {
             Ok(result) => (Command::ReportSuccess { task, result }, "succeeded"),
             Err(TaskError { retry: Retry::Cancelled, .. }) if self.draining.is_cancelled() => {
@@ -220,45 +241,44 @@ impl Bench {
                 (Command::ReportFailure { task, failure, retry }, "failed")
             }
         };
-        match self.execute(key, command).await {
+        match self.execute(lease, command).await {
             Ok(()) => word,
             Err(ExecuteError::Rejected(rejection)) => {
-                refused(key, &rejection, "a worker's result was refused");
+                refused(lease, &rejection, "a worker's result was refused");
                 "refused"
             }
             Err(error) => {
-                tracing::warn!(account = %key.account, job = %key.job, %error, "a worker's result found no leader");
+                tracing::warn!(account = %lease.account, job = %lease.job, %error, "a worker's result found no leader");
                 "unreported"
             }
         }
     }
 
-    /// Executes a worker's command, wherever its account is led. Safe to repeat: the attempt fences it.
-    pub(super) async fn execute(&self, key: &TaskKey, command: Command) -> Result<(), ExecuteError> {
-        let asked = Asked {
-            command,
-            actor: format!("worker:{}", self.worker),
-            correlation_id: format!("job:{}", key.job),
-            causation_seq: 0,
-            idempotency: None,
-        };
-        self.commands.insist(&key.account, asked).await.map(|_| ())
+    /// Executes a command of this worker, wherever the account is led. Safe to repeat: the attempt fences it.
+    async fn execute(&self, lease: &Lease, command: Command) -> Result<(), ExecuteError> {
+        self.commands.insist(&lease.account, asked(&self.worker, &lease.job, command)).await.map(|_| ())
+    }
+}
+
+/// A worker's command about a job.
+pub(super) fn asked(worker: &str, job: &JobId, command: Command) -> Asked {
+    Asked {
+        command,
+        actor: format!("worker:{worker}"),
+        correlation_id: format!("job:{job}"),
+        causation_seq: 0,
+        idempotency: None,
     }
 }
 
 /// An attempt that is over was told too late, since its job was cancelled; anything else is a fault of the runner.
-fn refused(key: &TaskKey, rejection: &Rejection, what: &'static str) {
-    let TaskKey { account, job, .. } = key;
+fn refused(lease: &Lease, rejection: &Rejection, what: &'static str) {
+    let Lease { account, job, .. } = lease;
     if matches!(rejection, Rejection::StaleAttempt { .. }) {
         tracing::debug!(%account, %job, %rejection, "{what}");
     } else {
         tracing::warn!(%account, %job, %rejection, "{what}");
     }
-}
-
-/// Starts an attempt beside the caller.
-pub(super) fn start(bench: &Arc<Bench>, runner: Arc<dyn Runner>, ready: ReadyTask, cancel: CancellationToken) {
-    drop(supervisor::spawn("attempt", attempt(Arc::clone(bench), runner, ready, cancel)));
 }
 
 fn foreign_blob() -> TaskError {

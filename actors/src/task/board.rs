@@ -1,4 +1,4 @@
-//! Which tasks are ready and which run, as the shards this node leads say.
+//! Which tasks are ready and which run, as the shards this node leads say, and what was taken in from other nodes.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use steward_cluster::ids::ShardId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::in_hand::{InHand, ReadyTask, TaskKey};
+use super::in_hand::{InHand, ReadyTask, Slots, TaskKey};
 use super::leases::{Lease, Leases};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
@@ -38,6 +38,7 @@ pub(super) struct State {
 pub struct TaskBoard {
     pub(super) state: Mutex<State>,
     changed: Notify,
+    settled: Notify,
     scratch: PathBuf,
     /// Those of other nodes' workers.
     pub(super) leases: Leases,
@@ -48,7 +49,8 @@ impl TaskBoard {
     #[must_use]
     pub fn new(scratch: PathBuf) -> Self {
         let state = State { news: News::default(), in_hand: InHand::nothing() };
-        Self { state: Mutex::new(state), changed: Notify::new(), scratch, leases: Leases::default() }
+        let (changed, settled, leases) = (Notify::new(), Notify::new(), Leases::default());
+        Self { state: Mutex::new(state), changed, settled, scratch, leases }
     }
 
     /// Where a job's attempts keep their files.
@@ -63,6 +65,21 @@ impl TaskBoard {
     /// Waits until something may have changed.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Something may have changed.
+    pub(super) fn look(&self) {
+        self.changed.notify_one();
+    }
+
+    /// What could be started has been.
+    pub(super) fn settle(&self) {
+        self.settled.notify_one();
+    }
+
+    /// Waits until what could be started has been: what waits now is left over.
+    pub(super) async fn settled(&self) {
+        self.settled.notified().await;
     }
 
     pub(super) fn take_news(&self) -> News {
@@ -86,7 +103,7 @@ impl TaskBoard {
             let key = key(*kind);
             let runs_here = in_hand.running.contains_key(&key);
             match task.state {
-                TaskState::Ready if !runs_here => {
+                TaskState::Ready if !in_hand.is_taken(&key) => {
                     ready.insert(*kind);
                     in_hand.enqueue(ReadyTask { key, attempt: task.attempt + 1, since: now });
                 }
@@ -113,9 +130,19 @@ impl TaskBoard {
         foreign
     }
 
-    /// Takes the next ready task of a class and counts it as running.
-    pub(super) fn take(&self, class: TaskClass, now: Timestamp) -> Option<(ReadyTask, CancellationToken)> {
-        self.state.lock().in_hand.take(class, now)
+    /// Takes the next ready task of a class when there is a slot for it, and counts it as running.
+    pub(super) fn take(
+        &self,
+        class: TaskClass,
+        slots: Slots,
+        now: Timestamp,
+    ) -> Option<(ReadyTask, CancellationToken)> {
+        self.state.lock().in_hand.take(class, slots, now)
+    }
+
+    /// Counts a task as running whose lease another node gave. None: an older attempt at it has not stopped yet.
+    pub(super) fn take_in(&self, lease: &Lease, now: Timestamp) -> Option<CancellationToken> {
+        self.state.lock().in_hand.take_in(lease, now)
     }
 
     /// The account has given the lease of what runs.
@@ -145,7 +172,7 @@ impl TaskBoard {
         state.in_hand.running.remove(key);
         state.news.jobs.insert((key.account.clone(), key.job.clone()));
         drop(state);
-        self.changed.notify_one();
+        self.look();
     }
 
     /// Cancels everything that runs.
@@ -172,12 +199,12 @@ impl TaskBoard {
             state.in_hand.cancel(account, job);
         }
         drop(state);
-        self.changed.notify_one();
+        self.look();
     }
 
     pub(super) fn look_at_shard(&self, shard: ShardId) {
         self.state.lock().news.shards.push(shard);
-        self.changed.notify_one();
+        self.look();
     }
 }
 
@@ -191,6 +218,7 @@ mod tests {
     use crate::shard::Observer as _;
 
     const NOW: Timestamp = Timestamp(1_000);
+    const ONE_EACH: Slots = Slots { cpu: 1, net: 1 };
 
     fn call() -> (AccountId, JobId, Job) {
         let job = Job::requested(JobKind::Call, json!({}), 1, 0, NOW);
@@ -207,10 +235,10 @@ mod tests {
         let board = board();
         assert_eq!(board.reconcile(&account, &id, Some(&job), NOW), []);
         board.reconcile(&account, &id, Some(&job), NOW);
-        let (ready, _) = board.take(TaskClass::Net, NOW).unwrap();
+        let (ready, _) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         assert_eq!((ready.key.task, ready.attempt), (TaskKind::Fetch, 1));
         board.reconcile(&account, &id, Some(&job), NOW); // The store does not know of the lease yet.
-        assert!(board.take(TaskClass::Net, NOW).is_none());
+        assert!(board.take(TaskClass::Net, ONE_EACH, NOW).is_none());
     }
 
     #[test]
@@ -227,7 +255,7 @@ mod tests {
         let (account, id, job) = call();
         let board = board();
         board.reconcile(&account, &id, Some(&job), NOW);
-        let (ready, cancel) = board.take(TaskClass::Net, NOW).unwrap();
+        let (ready, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         assert_eq!(board.held(), [], "the account may not know of it yet");
         board.leased(&ready.key);
         let held = board.held();
@@ -243,7 +271,7 @@ mod tests {
         let (account, id, job) = call();
         let board = board();
         board.reconcile(&account, &id, Some(&job), NOW);
-        let (_, cancel) = board.take(TaskClass::Net, NOW).unwrap();
+        let (_, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         board.followed(&account, &Event::JobSucceeded { job: id.clone() });
         assert!(!cancel.is_cancelled(), "an attempt of a job that succeeded has reported");
         board.followed(&account, &Event::JobCancelled { job: id });
@@ -255,7 +283,7 @@ mod tests {
         let (account, id, job) = call();
         let board = board();
         board.reconcile(&account, &id, Some(&job), NOW);
-        let (ready, cancel) = board.take(TaskClass::Net, NOW).unwrap();
+        let (ready, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         board.applied(&account, 2, NOW, &Event::JobCancelled { job: id.clone() });
         assert!(cancel.is_cancelled());
         board.ended(&ready.key);

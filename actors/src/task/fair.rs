@@ -26,9 +26,17 @@ impl<T> FairQueue<T> {
 
     /// The next item of the account whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let account = self.turns.pop_front()?;
+        self.pop_where(|_| true)
+    }
+
+    /// The next item that fits, of the first account in turn that has one.
+    pub(super) fn pop_where(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let place_of = |account: &AccountId| self.waiting.get(account)?.iter().position(&fits);
+        let mut turns = self.turns.iter().enumerate();
+        let (turn, place) = turns.find_map(|(turn, account)| Some((turn, place_of(account)?)))?;
+        let account = self.turns.remove(turn)?;
         let line = self.waiting.get_mut(&account)?;
-        let item = line.pop_front();
+        let item = line.remove(place);
         if line.is_empty() {
             self.waiting.remove(&account);
         } else {
@@ -45,6 +53,10 @@ impl<T> FairQueue<T> {
             self.waiting.remove(account);
             self.turns.retain(|turn| turn != account);
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,6 +80,18 @@ mod tests {
         queue.push(&id("calm"), "calm 0".to_owned());
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, ["busy 0", "calm 0", "busy 1", "busy 2", "busy 3"]);
+    }
+
+    #[test]
+    fn only_what_fits_is_taken_and_costs_its_account_a_turn() {
+        let id = |name: &str| AccountId::parse(name).unwrap();
+        let mut queue = FairQueue::new();
+        for (account, item) in [("a", "x 1"), ("b", "x 2"), ("b", "y 3"), ("c", "y 4"), ("b", "y 5")] {
+            queue.push(&id(account), item);
+        }
+        let mut y = || queue.pop_where(|item| item.starts_with('y'));
+        assert_eq!([y(), y(), y(), y()], [Some("y 3"), Some("y 4"), Some("y 5"), None]);
+        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some("x 1"), Some("x 2"), None]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::in_hand::TaskKey;
+use crate::domain::account::TaskRef;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
 use crate::domain::task::TaskKind;
@@ -26,6 +28,18 @@ pub struct Lease {
     pub job: JobId,
     pub task: TaskKind,
     pub attempt: u32,
+}
+
+impl Lease {
+    /// The task it is for.
+    pub(super) fn key(&self) -> TaskKey {
+        TaskKey { account: self.account.clone(), job: self.job.clone(), task: self.task }
+    }
+
+    /// The attempt, as its account knows it.
+    pub(super) fn at(&self) -> TaskRef {
+        TaskRef { job: self.job.clone(), task: self.task, attempt: self.attempt }
+    }
 }
 
 /// What the store says of a lease.

@@ -4,6 +4,8 @@
 //! (`task.started` with its attempt), so a late report of an older attempt is refused by the account itself.
 //!
 //! A worker may run a task of an account that another node leads: it renews the lease with that leader, and reports to it.
+//! Nodes with more ready tasks than slots say so (`announce.rs`), others ask them for one (`pull.rs`), and what they can spare
+//! is leased to the one that asks (`lessor.rs`).
 //!
 //! # Invariants
 //! - **T1 derived**: the board holds nothing that the store does not say; it can be dropped and filled again at any time.
@@ -12,20 +14,27 @@
 //! - **T4 given back**: a lease whose worker is silent for ten seconds is given to another; a change of leaders takes none
 //!   from a worker that goes on renewing.
 
+mod announce;
 mod attempt;
 mod board;
 mod fair;
+mod grant;
+mod hints;
 mod in_hand;
 mod leases;
 mod lessor;
 mod observed;
+mod pull;
 mod renewals;
 mod rows;
 pub mod runner;
 mod scratch;
+mod spare;
 mod worker;
 
 pub use board::TaskBoard;
+pub use grant::{Granted, Work};
+pub use hints::Hints;
 pub use leases::Lease;
 pub use lessor::Lessor;
 pub use rows::TaskRow;

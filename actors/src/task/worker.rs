@@ -12,21 +12,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::attempt::{self, Bench};
 use super::board::{ForeignLease, TaskBoard};
-use super::in_hand::TaskKey;
+use super::hints::Hints;
+use super::in_hand::Slots;
 use super::leases::{Lease, Standing, standing};
 use super::lessor::Lessor;
-use super::renewals;
 use super::runner::Runner;
-use super::scratch;
+use super::{announce, pull, renewals, scratch};
 use crate::blob::BlobStore;
-use crate::domain::account::{Command, ReleaseReason, TaskRef};
+use crate::domain::account::ReleaseReason;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
-use crate::domain::task::{TASK_KINDS, TaskClass, TaskKind};
+use crate::domain::task::{TASK_CLASSES, TASK_KINDS};
 use crate::elsewhere::Commands;
 use crate::supervisor;
 
-/// How often the leases of other nodes' workers are looked at.
+/// How often the leases of other nodes' workers are looked at, and what waits is announced to them.
 const LEASES_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long attempts get to stop when the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -53,13 +53,15 @@ pub struct MissingRunner(&'static str);
 pub struct Workers {
     bench: Arc<Bench>,
     dispatcher: tokio::task::JoinHandle<()>,
-    _renewals: Option<AbortOnDropHandle<()>>,
+    /// What passes between this node's workers and other nodes; empty on a node that is alone.
+    _between: Vec<AbortOnDropHandle<()>>,
+    pulling: Option<AbortOnDropHandle<()>>,
 }
 
 struct Dispatcher {
     bench: Arc<Bench>,
-    config: WorkersConfig,
-    runners: HashMap<TaskKind, Arc<dyn Runner>>,
+    /// Names this node in leases.
+    node: String,
 }
 
 impl Workers {
@@ -73,7 +75,6 @@ impl Workers {
         runners: Vec<Arc<dyn Runner>>,
     ) -> Result<Self, MissingRunner> {
         let worker = format!("{}/{}", config.node, config.boot);
-        let bench = Arc::new(Bench { commands, board, blobs, clock, worker, draining: CancellationToken::new() });
         let by_kind = |runner: Arc<dyn Runner>| {
             let kinds: Vec<_> = runner.kinds().iter().map(|kind| (*kind, Arc::clone(&runner))).collect();
             kinds
@@ -82,12 +83,29 @@ impl Workers {
         if let Some(kind) = TASK_KINDS.into_iter().find(|kind| !runners.contains_key(kind)) {
             return Err(MissingRunner(kind.as_str()));
         }
-        let dispatcher = Dispatcher { bench: Arc::clone(&bench), config, runners };
-        let renewals = bench.commands.elsewhere().map(|elsewhere| {
-            let renew = renewals::renew(Arc::clone(&bench), Arc::clone(elsewhere));
-            AbortOnDropHandle::new(supervisor::spawn("renewals", renew))
+        let bench = Arc::new(Bench {
+            commands,
+            board,
+            hints: Arc::new(Hints::new(Arc::clone(&clock))),
+            blobs,
+            clock,
+            runners,
+            slots: Slots { cpu: config.cpu_slots, net: config.net_slots },
+            worker,
+            draining: CancellationToken::new(),
         });
-        Ok(Self { bench, dispatcher: supervisor::spawn("dispatcher", dispatcher.run()), _renewals: renewals })
+        let dispatcher = Dispatcher { bench: Arc::clone(&bench), node: config.node };
+        let (mut between, mut pulling) = (vec![], None);
+        if let Some(elsewhere) = bench.commands.elsewhere() {
+            let renew = renewals::renew(Arc::clone(&bench), Arc::clone(elsewhere));
+            between.push(AbortOnDropHandle::new(supervisor::spawn("renewals", renew)));
+            let announce = announce::announce(Arc::clone(&bench), Arc::clone(elsewhere));
+            between.push(AbortOnDropHandle::new(supervisor::spawn("announcing", announce)));
+            let pull = pull::pull(Arc::clone(&bench), Arc::clone(elsewhere));
+            pulling = Some(AbortOnDropHandle::new(supervisor::spawn("pulling", pull)));
+        }
+        let dispatcher = supervisor::spawn("dispatcher", dispatcher.run());
+        Ok(Self { bench, dispatcher, _between: between, pulling })
     }
 
     /// The leader's side, for workers of other nodes.
@@ -96,8 +114,20 @@ impl Workers {
         Lessor::new(Arc::clone(&self.bench))
     }
 
+    /// Where it is noted what other nodes have to spare.
+    #[must_use]
+    pub fn hints(&self) -> Arc<Hints> {
+        Arc::clone(&self.bench.hints)
+    }
+
+    /// Takes no more tasks from other nodes: this one is about to stop.
+    pub fn pull_no_more(&mut self) {
+        self.pulling = None;
+    }
+
     /// Starts no more attempts, lets those in hand leave their checkpoint, and gives their leases back.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.pull_no_more();
         self.bench.draining.cancel();
         self.bench.board.cancel_all();
         if tokio::time::timeout(DRAIN_MAX, self.dispatcher).await.is_err() {
@@ -129,7 +159,7 @@ impl Dispatcher {
     }
 
     fn running(&self) -> usize {
-        [TaskClass::Cpu, TaskClass::Net].into_iter().map(|class| self.bench.board.running_of(class)).sum()
+        TASK_CLASSES.into_iter().map(|class| self.bench.board.running_of(class)).sum()
     }
 
     /// Removes what a crash left of jobs that have ended.
@@ -182,7 +212,7 @@ impl Dispatcher {
     /// one of an earlier start of this node has no holder. Whoever works on another node says so.
     fn judge(&self, foreign: ForeignLease) {
         let ForeignLease { lease, worker } = foreign;
-        if worker.strip_prefix(&self.config.node).is_some_and(|rest| rest.starts_with('/')) {
+        if worker.strip_prefix(&self.node).is_some_and(|rest| rest.starts_with('/')) {
             self.release(lease);
         } else {
             self.bench.board.leases.found(lease, self.bench.clock.monotonic());
@@ -212,28 +242,19 @@ impl Dispatcher {
 
     fn release(&self, lease: Lease) {
         let bench = Arc::clone(&self.bench);
-        let release = async move {
-            let Lease { account, job, task, attempt } = lease;
-            let command = Command::ReleaseTask {
-                task: TaskRef { job: job.clone(), task, attempt },
-                reason: ReleaseReason::LeaseLost,
-            };
-            let key = TaskKey { account, job, task };
-            if let Err(error) = bench.execute(&key, command).await {
-                tracing::warn!(account = %key.account, job = %key.job, %error, "a lost lease stays");
-            }
-        };
+        let release = async move { bench.release(&lease, ReleaseReason::LeaseLost).await };
         drop(supervisor::spawn("release", release));
     }
 
     fn fill_slots(&self) {
-        let board = &self.bench.board;
-        for (class, slots) in [(TaskClass::Cpu, self.config.cpu_slots), (TaskClass::Net, self.config.net_slots)] {
-            while board.running_of(class) < slots {
-                let Some((ready, cancel)) = board.take(class, self.bench.clock.now()) else { break };
-                let runner = self.runners.get(&ready.key.task).expect("every kind has a runner: checked at the start");
-                attempt::start(&self.bench, Arc::clone(runner), ready, cancel);
+        let Bench { board, clock, slots, hints, .. } = &*self.bench;
+        for class in TASK_CLASSES {
+            while let Some((ready, cancel)) = board.take(class, *slots, clock.now()) {
+                attempt::start(&self.bench, ready.lease(), None, cancel);
             }
         }
+        // What is left over is for other nodes, and what is free for what they have left over.
+        board.settle();
+        hints.look();
     }
 }

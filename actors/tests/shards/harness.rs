@@ -24,11 +24,13 @@ pub(crate) struct Setup {
     pub(crate) config: ShardsConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) seat: Seat,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { config: ShardsConfig::default(), clock: Arc::new(SystemClock::new()), observers: vec![] }
+        let (config, clock, seat) = (ShardsConfig::default(), Arc::new(SystemClock::new()), Seat::alone(NodeId(1)));
+        Self { config, clock, observers: vec![], seat }
     }
 }
 
@@ -44,8 +46,7 @@ impl Setup {
     pub(crate) async fn start_over(self, opened: Opened) -> Started {
         let store = Arc::downgrade(&opened.store);
         let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
-        let started =
-            Shards::start(self.config, Seat::alone(NodeId(1)), opened, self.clock, self.observers, on_failure);
+        let started = Shards::start(self.config, self.seat, opened, self.clock, self.observers, on_failure);
         Started { shards: started.await.unwrap(), store }
     }
 }

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod blobs;
+#[cfg(test)]
 mod divergence;
+#[cfg(test)]
+mod elsewhere;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]

@@ -27,6 +27,10 @@ impl Runner for Breaks {
         &TASK_KINDS
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        &[]
+    }
+
     fn run<'a>(&'a self, _run: &'a TaskRun, _reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         async { panic!("a runner with a bug") }.boxed()
     }

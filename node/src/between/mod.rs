@@ -1,4 +1,4 @@
-//! What the work of this node and the work of others ask of each other: commands, leases, blobs. Clients' calls go
+//! What the work of this node and the work of others ask of each other: commands, leases, tasks, blobs. Clients' calls go
 //! another way, `gateway/forward/`.
 //!
 //! The composition root serves a [`WorkServer`] on the internal port, and gives workers, deliveries and the blob store
@@ -33,6 +33,8 @@ pub(crate) trait Neighbours: Send + Sync + 'static {
     fn others(&self) -> Vec<NodeId>;
     /// A connection to one of them.
     fn channel(&self, node: NodeId, lane: Lane) -> Result<Channel, NotReachable>;
-    /// Who holds the shard; none when this node does not, or cannot say just now.
+    /// Whether a node is on its way out, by its own word or an operator's.
+    fn drains(&self, node: NodeId) -> bool;
+    /// Who holds the shard, by its replica here or else by its leader's last word; none when neither is known just now.
     fn members(&self, shard: ShardId) -> BoxFuture<'_, Option<Members>>;
 }

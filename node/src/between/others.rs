@@ -1,4 +1,7 @@
-//! Asks other nodes: brings commands of this node's work to whoever leads the account, and renews leases there.
+//! Asks other nodes: brings commands of this node's work to whoever leads the account, renews leases there, says what
+//! waits here, and takes what they can spare.
+//!
+//! A node that is on its way out is told of nothing and takes nothing. It gives, since what others take it need not finish.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +11,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use steward_actors::domain::account::{Answer, Asked};
 use steward_actors::domain::ids::AccountId;
-use steward_actors::elsewhere::{Elsewhere, decode_outcome, encode_asked};
+use steward_actors::domain::task::TaskKind;
+use steward_actors::elsewhere::{Elsewhere, decode_outcome, decode_work, encode_asked};
 use steward_actors::shard::{ExecuteError, shard_of};
-use steward_actors::task::Lease;
+use steward_actors::task::{Granted, Lease};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::peers::Lane;
 use steward_proto::peer::v1 as pb;
@@ -25,9 +29,14 @@ use crate::gateway::forward::{Leader, Whereabouts};
 const EXECUTE_MAX: Duration = Duration::from_secs(5);
 /// How long it may take for a renewal; the next one follows soon.
 const RENEW_MAX: Duration = Duration::from_secs(2);
+/// How long it may take to hear an announcement; it is made again.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(1);
+/// How long it may take to give a task, which it must commit.
+const TAKE_MAX: Duration = Duration::from_secs(5);
 
 /// The way to the leaders of other accounts.
 pub(crate) struct Others {
+    node: NodeId,
     neighbours: Arc<dyn Neighbours>,
     whereabouts: Arc<dyn Whereabouts>,
     /// How many shards accounts are spread over.
@@ -35,8 +44,13 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    pub(crate) fn new(neighbours: Arc<dyn Neighbours>, whereabouts: Arc<dyn Whereabouts>, shards: u16) -> Self {
-        Self { neighbours, whereabouts, shards }
+    pub(crate) fn new(
+        node: NodeId,
+        neighbours: Arc<dyn Neighbours>,
+        whereabouts: Arc<dyn Whereabouts>,
+        shards: u16,
+    ) -> Self {
+        Self { node, neighbours, whereabouts, shards }
     }
 
     async fn try_execute(&self, account: &AccountId, asked: Asked) -> Result<Answer, ExecuteError> {
@@ -80,6 +94,44 @@ impl Others {
         }
     }
 
+    async fn announce_to(&self, node: NodeId, tasks: Vec<String>) {
+        let Some(mut client) = self.client(node) else { return };
+        let request = pb::AnnounceRequest { node_id: self.node.0, tasks };
+        match timeout(ANNOUNCE_MAX, client.announce(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => tracing::debug!(node = node.0, %status, "a node was not told that tasks wait"),
+            Err(_) => tracing::debug!(node = node.0, "a node was not told in time that tasks wait"),
+        }
+    }
+
+    async fn take_from(&self, node: NodeId, worker: &str, kinds: Vec<TaskKind>) -> Option<Granted> {
+        if self.neighbours.drains(self.node) {
+            return None;
+        }
+        let request = pb::TakeRequest { worker: worker.to_owned(), tasks: names(kinds) };
+        let taken = timeout(TAKE_MAX, self.client(node)?.take(request)).await;
+        let pb::TakeResponse { lease, work } = match taken {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => {
+                tracing::debug!(node = node.0, %status, "a node did not say whether it has a task to spare");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(node = node.0, "a node did not say in time whether it has a task to spare");
+                return None;
+            }
+        };
+        let lease = from_wire(&lease?)?;
+        match decode_work(&work) {
+            Ok(work) => Some(Granted { lease, work }),
+            Err(error) => {
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(node = node.0, error = cause, "another node gave a task that cannot be read");
+                None
+            }
+        }
+    }
+
     fn leader(&self, shard: ShardId) -> Option<NodeId> {
         match self.whereabouts.leader(shard) {
             Leader::At(node) => Some(node),
@@ -91,6 +143,10 @@ impl Others {
         let channel = self.neighbours.channel(node, Lane::Forward).ok()?;
         Some(WorkServiceClient::new(channel))
     }
+}
+
+fn names(kinds: Vec<TaskKind>) -> Vec<String> {
+    kinds.into_iter().map(|kind| kind.as_str().to_owned()).collect()
 }
 
 impl Elsewhere for Others {
@@ -108,5 +164,15 @@ impl Elsewhere for Others {
         }
         let renewals = by_leader.into_iter().map(|(node, leases)| self.renew_at(node, worker, leases));
         join_all(renewals).map(|over| over.into_iter().flatten().collect()).boxed()
+    }
+
+    fn announce(&self, waiting: Vec<TaskKind>) -> BoxFuture<'_, ()> {
+        let tasks = names(waiting);
+        let takers = self.neighbours.others().into_iter().filter(|node| !self.neighbours.drains(*node));
+        join_all(takers.map(|node| self.announce_to(node, tasks.clone()))).map(|_| ()).boxed()
+    }
+
+    fn take<'a>(&'a self, node: NodeId, worker: &'a str, kinds: Vec<TaskKind>) -> BoxFuture<'a, Option<Granted>> {
+        self.take_from(node, worker, kinds).boxed()
     }
 }

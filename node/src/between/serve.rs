@@ -1,4 +1,4 @@
-//! Answers other nodes: does their commands where this node leads, takes renewals, gives and takes blobs.
+//! Answers other nodes: does their commands where this node leads, takes renewals, gives tasks, gives and takes blobs.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 use steward_actors::blob::{BlobHash, BlobStore};
 use steward_actors::domain::ids::AccountId;
-use steward_actors::elsewhere::{decode_asked, encode_outcome};
+use steward_actors::domain::task::TaskKind;
+use steward_actors::elsewhere::{decode_asked, encode_outcome, encode_work};
 use steward_actors::shard::{ExecuteError, Shards};
-use steward_actors::task::Lessor;
+use steward_actors::task::{Granted, Hints, Lessor};
+use steward_cluster::ids::NodeId;
 use steward_proto::peer::v1 as pb;
 use steward_proto::peer::v1::work_service_server::{WorkService, WorkServiceServer};
 use tokio::fs::File;
@@ -27,6 +29,7 @@ const CHUNK_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct WorkServer {
     pub(crate) shards: Shards,
     pub(crate) lessor: Lessor,
+    pub(crate) hints: Arc<Hints>,
     /// This node's own folder: what is missing here is not looked for elsewhere.
     pub(crate) blobs: BlobStore,
     pub(crate) whereabouts: Arc<dyn Whereabouts>,
@@ -67,6 +70,20 @@ impl WorkService for WorkServer {
         Ok(Response::new(pb::RenewResponse { over: over.into_iter().map(to_wire).collect() }))
     }
 
+    async fn announce(&self, request: Request<pb::AnnounceRequest>) -> Result<Response<pb::AnnounceResponse>, Status> {
+        let pb::AnnounceRequest { node_id, tasks } = request.into_inner();
+        self.hints.heard(NodeId(node_id), kinds(&tasks));
+        Ok(Response::new(pb::AnnounceResponse {}))
+    }
+
+    async fn take(&self, request: Request<pb::TakeRequest>) -> Result<Response<pb::TakeResponse>, Status> {
+        let pb::TakeRequest { worker, tasks } = request.into_inner();
+        let Some(Granted { lease, work }) = self.lessor.spare(&worker, &kinds(&tasks)).await else {
+            return Ok(Response::new(pb::TakeResponse::default()));
+        };
+        Ok(Response::new(pb::TakeResponse { lease: Some(to_wire(lease)), work: encode_work(&work).into() }))
+    }
+
     async fn fetch_blob(
         &self,
         request: Request<pb::FetchBlobRequest>,
@@ -96,6 +113,11 @@ impl WorkService for WorkServer {
         }
         Ok(Response::new(pb::PutBlobResponse {}))
     }
+}
+
+/// Those this version knows.
+fn kinds(names: &[String]) -> Vec<TaskKind> {
+    names.iter().filter_map(|name| TaskKind::parse(name)).collect()
 }
 
 async fn next(messages: &mut Streaming<pb::PutBlobRequest>) -> Result<Option<pb::PutBlobRequest>, Status> {

@@ -6,7 +6,7 @@ use steward_actors::blob::{Backfill, BlobStore, backfill};
 use steward_actors::elsewhere::Elsewhere;
 use steward_actors::shard::Shards;
 use steward_actors::supervisor;
-use steward_actors::task::Lessor;
+use steward_actors::task::Workers;
 use steward_cluster::clock::Clock;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::View;
@@ -39,8 +39,8 @@ impl Around {
         blobs.with_copies(Arc::new(copies))
     }
 
-    pub(crate) fn elsewhere(&self, shards: u16) -> Arc<dyn Elsewhere> {
-        Arc::new(Others::new(self.neighbours.clone(), self.whereabouts.clone(), shards))
+    pub(crate) fn elsewhere(&self, node: NodeId, shards: u16) -> Arc<dyn Elsewhere> {
+        Arc::new(Others::new(node, self.neighbours.clone(), self.whereabouts.clone(), shards))
     }
 
     pub(crate) fn forwarder(&self, node: NodeId, shards: u16, clock: &Arc<dyn Clock>) -> Arc<Forwarder> {
@@ -48,8 +48,9 @@ impl Around {
         Arc::new(Forwarder::new(node, shards, self.whereabouts.clone(), reach, Arc::clone(clock)))
     }
 
-    pub(crate) fn work(&self, shards: &Shards, lessor: Lessor, blobs: BlobStore) -> WorkServer {
-        WorkServer { shards: shards.clone(), lessor, blobs, whereabouts: self.whereabouts.clone() }
+    pub(crate) fn work(&self, shards: &Shards, workers: &Workers, blobs: BlobStore) -> WorkServer {
+        let (lessor, hints) = (workers.lessor(), workers.hints());
+        WorkServer { shards: shards.clone(), lessor, hints, blobs, whereabouts: self.whereabouts.clone() }
     }
 
     /// Brings the blobs that this node's replicas name and its folder lacks, until the handle is dropped.

@@ -35,6 +35,10 @@ impl Neighbours for Registered {
         self.peers.channel(node, lane)
     }
 
+    fn drains(&self, node: NodeId) -> bool {
+        self.view.borrow().is_draining(node)
+    }
+
     fn members(&self, shard: ShardId) -> BoxFuture<'_, Option<Members>> {
         Box::pin(async move {
             let (told, answered) = oneshot::channel();
@@ -42,7 +46,17 @@ impl Neighbours for Registered {
                 told.send(details).ok(); // Whoever asked may have gone.
             });
             let details = timeout(INSPECT_MAX, answered).await.ok()?.ok()?;
-            details.into_iter().find(|detail| detail.shard == shard).map(|detail| detail.members)
+            let held = details.into_iter().find(|detail| detail.shard == shard).map(|detail| detail.members);
+            held.or_else(|| self.reported(shard))
         })
+    }
+}
+
+impl Registered {
+    /// Who votes, as the shard's leader last reported: all that is known where there is no replica.
+    fn reported(&self, shard: ShardId) -> Option<Members> {
+        let view = self.view.borrow();
+        let reported = view.members.get(usize::from(shard.0))?.as_ref()?;
+        Some(Members::of_voters(&reported.voters))
     }
 }

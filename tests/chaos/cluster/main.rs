@@ -19,6 +19,7 @@ mod loss;
 mod power;
 #[cfg(feature = "chaos")]
 mod slow;
+mod spare;
 mod sync;
 mod work;
 mod zombie;

@@ -38,11 +38,13 @@ pub struct Shape {
     pub etcd: usize,
     /// Whether nodes prove to each other who they are; else they talk in plain text.
     pub tls: bool,
+    /// Settings of every node, as `--set` takes them.
+    pub settings: &'static [&'static str],
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false }
+        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false, settings: &[] }
     }
 }
 
@@ -121,6 +123,7 @@ impl Cluster {
             .set(&format!("cluster.name={NAME}"))
             .set(&format!("cluster.etcd=[{}]", etcd.join(", ")))
             .set(&format!("cluster.replicas={}", self.shape.replicas));
+        node = self.shape.settings.iter().fold(node, |node, setting| node.set(setting));
         if self.shape.tls {
             self.ca(&["issue", "--node", &id.to_string()]);
             for (key, name) in

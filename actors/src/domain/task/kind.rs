@@ -37,6 +37,9 @@ pub enum TaskClass {
     Net,
 }
 
+/// Every class.
+pub(crate) const TASK_CLASSES: [TaskClass; 2] = [TaskClass::Cpu, TaskClass::Net];
+
 /// Every kind, in the order of their numbers in the log.
 pub const TASK_KINDS: [TaskKind; 11] = [
     TaskKind::Fetch,

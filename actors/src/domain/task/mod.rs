@@ -2,4 +2,5 @@
 
 mod kind;
 
+pub(crate) use kind::TASK_CLASSES;
 pub use kind::{TASK_KINDS, TaskClass, TaskKind};

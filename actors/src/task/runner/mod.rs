@@ -4,7 +4,8 @@
 //! - **R1 again**: a runner may be started again for the same task at any time, with the last checkpoint it reported;
 //!   it must come to the same result and may reuse whatever it finds in its scratch folder after checking it.
 //! - **R2 cancel**: a runner returns within three seconds of [`Reporter::cancelled`] and leaves no child process.
-//! - **R3 no account state**: a runner sees its input and its scratch folder; results go back as commands.
+//! - **R3 no account state**: a runner sees its input and its scratch folder; results go back as commands. One that needs
+//!   more of its account takes nothing from other nodes ([`Runner::takes`]).
 
 pub mod ai;
 pub mod video;
@@ -133,6 +134,10 @@ pub enum Retry {
 pub trait Runner: Send + Sync + 'static {
     /// The kinds this runner serves.
     fn kinds(&self) -> &'static [TaskKind];
+
+    /// Those of them it can run here for accounts that other nodes lead: their tools and models are here, and a run names
+    /// everything they need.
+    fn takes(&self) -> &'static [TaskKind];
 
     /// Runs one attempt to its end.
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>>;

@@ -19,7 +19,7 @@ const BLOB: &[u8] = &[7; 200_000];
 
 /// The way of node 1 to these others.
 fn folders(this: &Node, channels: BTreeMap<NodeId, Channel>, members: Option<Members>) -> OtherFolders {
-    let wires = Wires { channels, members };
+    let wires = Wires { channels, members, ..Wires::default() };
     OtherFolders::new(NodeId(1), Arc::new(wires), this.blobs.clone(), SHARDS)
 }
 

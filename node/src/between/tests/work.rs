@@ -23,8 +23,8 @@ const WORKER: &str = "node-2/b";
 /// A worker's way to the node, and what its own node believes.
 fn others(node: &Node) -> (Others, Arc<Beliefs>) {
     let beliefs = Beliefs::new(Leader::At(LEADER));
-    let wires = Wires { channels: [(LEADER, node.channel())].into(), members: None };
-    (Others::new(Arc::new(wires), beliefs.clone(), SHARDS), beliefs)
+    let wires = Wires { channels: [(LEADER, node.channel())].into(), ..Wires::default() };
+    (Others::new(NodeId(2), Arc::new(wires), beliefs.clone(), SHARDS), beliefs)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,8 +70,8 @@ async fn a_leader_that_cannot_be_reached_leaves_the_outcome_open() {
     let node = Node::start().await;
     let (account, job) = node.job().await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let wires = Wires { channels: [(LEADER, channel(closed))].into(), members: None };
-    let others = Others::new(Arc::new(wires), Beliefs::new(Leader::At(LEADER)), SHARDS);
+    let wires = Wires { channels: [(LEADER, channel(closed))].into(), ..Wires::default() };
+    let others = Others::new(NodeId(2), Arc::new(wires), Beliefs::new(Leader::At(LEADER)), SHARDS);
     let start = Command::StartTask { job, task: TaskKind::Summarize, worker: WORKER.to_owned() };
     let outcome = others.execute(&account, asked(start)).await;
     assert!(matches!(outcome, Err(ExecuteError::OutcomeUnknown { .. })), "{outcome:?}");

@@ -1,4 +1,4 @@
-//! A node with shards and workers of its own, served on a real port, and what another node believes about it.
+//! Nodes with shards and workers of their own, served on real ports, and what they believe about each other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use steward_actors::blob::{BlobHash, BlobStore};
 use steward_actors::domain::account::{Asked, Command};
 use steward_actors::domain::ids::{AccountId, JobId};
-use steward_actors::domain::job::JobKind;
+use steward_actors::domain::job::{JobKind, Task};
 use steward_actors::domain::task::{TASK_KINDS, TaskKind};
-use steward_actors::elsewhere::Commands;
+use steward_actors::elsewhere::{Commands, Elsewhere};
 use steward_actors::shard::{Seat, Shards, ShardsConfig, open};
 use steward_actors::supervisor;
 use steward_actors::task::runner::{Reporter, Runner, TaskError, TaskRun};
@@ -24,7 +24,7 @@ use steward_cluster::clock::{ManualClock, Timestamp};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
 use steward_cluster::peers::{Lane, NotReachable};
-use steward_cluster::raft::Members;
+use steward_cluster::raft::{Members, PeerMessage, Transport};
 use steward_cluster::store::Engine;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -33,24 +33,37 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Server};
 
-use super::super::{Neighbours, WorkServer};
+use super::super::{Neighbours, Others, WorkServer};
 use crate::gateway::forward::{Leader, Whereabouts};
 
 /// Shards of the nodes under test.
 pub(super) const SHARDS: u16 = 2;
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// Serves every kind of task; without slots it is never asked.
-struct Idle;
+/// Serves every kind of task, and has a result at once.
+struct Quick;
 
-impl Runner for Idle {
+impl Runner for Quick {
     fn kinds(&self) -> &'static [TaskKind] {
         &TASK_KINDS
     }
 
-    fn run<'a>(&'a self, _run: &'a TaskRun, _reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
-        async { unreachable!("there is no slot") }.boxed()
+    fn takes(&self) -> &'static [TaskKind] {
+        &TASK_KINDS
     }
+
+    fn run<'a>(&'a self, run: &'a TaskRun, _reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
+        async { Ok(json!({"of": run.input})) }.boxed()
+    }
+}
+
+/// The way to nobody: what a node sends that takes no part in consensus.
+struct Mute;
+
+impl Transport for Mute {
+    fn send(&mut self, _to: NodeId, _messages: Vec<PeerMessage>) {}
+
+    fn fetch(&mut self, _message: PeerMessage) {}
 }
 
 /// What a node believes about who leads: the same of every shard.
@@ -98,6 +111,10 @@ impl Whereabouts for Beliefs {
 pub(super) struct Wires {
     pub(super) channels: BTreeMap<NodeId, Channel>,
     pub(super) members: Option<Members>,
+    /// Those on their way out.
+    pub(super) draining: Vec<NodeId>,
+    /// Those that were to be called.
+    pub(super) reached: Mutex<Vec<NodeId>>,
 }
 
 impl Neighbours for Wires {
@@ -106,7 +123,12 @@ impl Neighbours for Wires {
     }
 
     fn channel(&self, node: NodeId, _lane: Lane) -> Result<Channel, NotReachable> {
+        self.reached.lock().push(node);
         self.channels.get(&node).cloned().ok_or(NotReachable(node))
+    }
+
+    fn drains(&self, node: NodeId) -> bool {
+        self.draining.contains(&node)
     }
 
     fn members(&self, _shard: ShardId) -> BoxFuture<'_, Option<Members>> {
@@ -114,7 +136,7 @@ impl Neighbours for Wires {
     }
 }
 
-/// A node that leads all its shards and gives its slots to nobody.
+/// A node of its own.
 pub(super) struct Node {
     pub(super) shards: Shards,
     pub(super) blobs: BlobStore,
@@ -127,28 +149,48 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// A node that leads all shards and has no slot for any task.
     pub(super) async fn start() -> Self {
+        Self::start_at(bound().await, NodeId(1), None).await
+    }
+
+    /// The same beside another, which holds no shard and has a slot: this one first.
+    pub(super) async fn start_beside_an_idle_one() -> (Self, Self) {
+        let (listeners, ids) = ((bound().await, bound().await), (NodeId(1), NodeId(2)));
+        let address = |listener: &TcpListener| channel(listener.local_addr().unwrap());
+        let (first, second) = (address(&listeners.0), address(&listeners.1));
+        let to = |node, channel| Wires { channels: [(node, channel)].into(), ..Wires::default() };
+        let busy = Self::start_at(listeners.0, ids.0, Some(to(ids.1, second))).await;
+        (busy, Self::start_at(listeners.1, ids.1, Some(to(ids.0, first))).await)
+    }
+
+    async fn start_at(listener: TcpListener, node: NodeId, wires: Option<Wires>) -> Self {
+        let is_leader = node == NodeId(1);
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp(1_000)));
         let board = Arc::new(TaskBoard::new(folder.path().join("scratch")));
         let opened = open(&folder.path().join("data"), Engine::Fjall, CACHE_BYTES, LogConfig::default()).unwrap();
         let config = ShardsConfig { shards: SHARDS, ..ShardsConfig::default() };
         let on_failure = Arc::new(|failure| panic!("consensus failed: {failure:?}"));
-        let seat = Seat::alone(NodeId(1));
+        let apart = || Seat { node, founders: vec![], transport: Some(Box::new(Mute)) };
+        let seat = if is_leader { Seat::alone(node) } else { apart() };
         let shards = Shards::start(config, seat, opened, clock.clone(), vec![board.clone()], on_failure).await.unwrap();
         let blobs = BlobStore::open(folder.path().join("blobs")).unwrap();
-        let workers = WorkersConfig { cpu_slots: 0, net_slots: 0, node: "node-1".to_owned(), boot: "a".to_owned() };
-        let commands = Commands::new(shards.clone(), None);
+        let beliefs = Beliefs::new(if is_leader { Leader::Here } else { Leader::At(NodeId(1)) });
+        let others =
+            |wires| -> Arc<dyn Elsewhere> { Arc::new(Others::new(node, Arc::new(wires), beliefs.clone(), SHARDS)) };
+        let commands = Commands::new(shards.clone(), wires.map(others));
+        let (name, cpu_slots) = (format!("node-{}", node.0), usize::from(!is_leader));
+        let workers = WorkersConfig { cpu_slots, net_slots: 0, node: name, boot: "a".to_owned() };
         let workers =
-            Workers::start(workers, commands, board, blobs.clone(), clock.clone(), vec![Arc::new(Idle)]).unwrap();
-        let beliefs = Beliefs::new(Leader::Here);
+            Workers::start(workers, commands, board, blobs.clone(), clock.clone(), vec![Arc::new(Quick)]).unwrap();
         let server = WorkServer {
             shards: shards.clone(),
             lessor: workers.lessor(),
+            hints: workers.hints(),
             blobs: blobs.clone(),
             whereabouts: beliefs.clone(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let served = Server::builder()
@@ -176,7 +218,12 @@ impl Node {
 
     /// An account with a job whose only task waits for a worker.
     pub(super) async fn job(&self) -> (AccountId, JobId) {
-        let account = AccountId::parse("acme").unwrap();
+        self.job_of("acme").await
+    }
+
+    /// The same, for a new account of this name.
+    pub(super) async fn job_of(&self, account: &str) -> (AccountId, JobId) {
+        let account = AccountId::parse(account).unwrap();
         let create = Command::CreateAccount { display_name: "Acme".to_owned(), wrapped_key: vec![] };
         self.shards.execute(&account, asked(create)).await.unwrap();
         let kind = JobKind::parse("summarize").unwrap();
@@ -184,6 +231,15 @@ impl Node {
         let job = self.shards.execute(&account, asked(create)).await.unwrap().id;
         (account, JobId::parse(&job).unwrap())
     }
+
+    /// How the only task of a job stands.
+    pub(super) fn task(&self, account: &AccountId, job: &JobId) -> Task {
+        self.shards.reads().job(account, job).unwrap().unwrap().tasks[&TaskKind::Summarize].clone()
+    }
+}
+
+async fn bound() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
 pub(super) fn channel(address: SocketAddr) -> Channel {

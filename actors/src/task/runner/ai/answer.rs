@@ -96,6 +96,10 @@ impl Runner for AnswerRunner {
         &[TaskKind::Answer]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        &[] // The account's documents are listed by its replicas only.
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.answer(run, reporter))
     }

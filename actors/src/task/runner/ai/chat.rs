@@ -69,6 +69,10 @@ impl Runner for ChatRunner {
         &[TaskKind::Chat]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.models.chat_model(None).is_ok() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.chat(run, reporter))
     }

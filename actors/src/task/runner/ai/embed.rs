@@ -82,6 +82,10 @@ impl Runner for EmbedRunner {
         &[TaskKind::Embed]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.models.embedder(None).is_ok() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.embed(run, reporter))
     }

@@ -43,6 +43,10 @@ impl Runner for SearchRunner {
         &[TaskKind::Search]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        &[] // The account's documents are listed by its replicas only.
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.search(run, reporter))
     }

@@ -86,6 +86,10 @@ impl Runner for SummarizeRunner {
         &[TaskKind::Summarize]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.models.chat_model(None).is_ok() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(async { self.summarize(run, reporter).await.or_else(|error| gives_way(run, error)) })
     }

@@ -30,6 +30,10 @@ impl Runner for FetchRunner {
         &[TaskKind::Fetch]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        self.kinds()
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.fetch(run, reporter))
     }

@@ -28,6 +28,10 @@ impl Runner for ProbeRunner {
         &[TaskKind::Probe]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.tools.are_here() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(async move {
             let source = source::source(run, &self.blobs)?;

@@ -30,6 +30,10 @@ impl Runner for ThumbnailRunner {
         &[TaskKind::Thumbnail]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.tools.are_here() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.thumbnail(run, reporter))
     }

@@ -79,6 +79,11 @@ impl Tools {
         Self { sandbox: Sandbox::new(config.sandbox.clone()), config }
     }
 
+    /// Whether they are installed.
+    pub(super) fn are_here(&self) -> bool {
+        [&self.config.ffmpeg, &self.config.ffprobe].into_iter().all(|tool| tool.is_file())
+    }
+
     /// Runs ffmpeg to its end; succeeds when it both ended well and said so.
     pub(super) async fn ffmpeg(
         &self,

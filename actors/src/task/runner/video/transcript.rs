@@ -50,6 +50,10 @@ impl Runner for TranscriptRunner {
         &[TaskKind::Transcript]
     }
 
+    fn takes(&self) -> &'static [TaskKind] {
+        if self.speech.is_some() && self.tools.are_here() { self.kinds() } else { &[] }
+    }
+
     fn run<'a>(&'a self, run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         Box::pin(self.transcript(run, reporter))
     }
