@@ -81,13 +81,19 @@ impl BlobStore {
         Ok(Blob { hash, bytes })
     }
 
-    /// Moves in a file whose hash is known.
+    /// Moves in a file whose hash is known. A blob that is there stays the file it is: tools that read it may open that file
+    /// and no other, so one in its place would be closed to them.
     pub(super) fn place(&self, file: &Path, hash: &BlobHash) -> io::Result<()> {
         let path = self.path(hash);
         let parent = path.parent().expect("a blob path has a two-letter folder");
         fs::create_dir_all(parent)?;
         File::open(file)?.sync_all()?;
-        fs::rename(file, &path)?;
+        match fs::hard_link(file, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        fs::remove_file(file)?;
         File::open(parent)?.sync_all()?;
         File::open(&self.folder)?.sync_all()
     }
@@ -143,6 +149,8 @@ fn hash_file(file: &Path) -> io::Result<(BlobHash, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -156,8 +164,11 @@ mod tests {
             assert!(!file.exists(), "the file moved");
             blob
         };
-        let (first, second) = (keep("a"), keep("b"));
-        assert_eq!(first, second);
+        let first = keep("a");
+        let inode = || fs::metadata(store.path(&first.hash)).unwrap().ino();
+        let kept = inode();
+        assert_eq!(keep("b"), first);
+        assert_eq!(inode(), kept, "whoever reads it may go on");
         assert_eq!(first.bytes, 5);
         assert_eq!(first.hash.as_str(), blake3::hash(b"hello").to_hex().as_str());
         assert_eq!(fs::read(store.path(&first.hash)).unwrap(), b"hello");

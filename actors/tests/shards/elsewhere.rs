@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use steward_actors::blob::BlobStore;
-use steward_actors::domain::account::{Answer, Asked, Command, ReleaseReason};
+use steward_actors::domain::account::{Answer, Asked, Command, Rejection, ReleaseReason};
 use steward_actors::domain::ids::{AccountId, JobId};
 use steward_actors::domain::task::{TASK_KINDS, TaskKind};
 use steward_actors::elsewhere::{Commands, Elsewhere, decode_work};
@@ -45,6 +45,8 @@ struct Other {
     renewed: Mutex<Vec<(String, Vec<Lease>)>>,
     /// Whether it says of every lease that its attempt is over.
     is_over: AtomicBool,
+    /// Whether it refuses commands for good.
+    is_stale: AtomicBool,
     /// How many commands it does not take.
     refusals: AtomicUsize,
     tried: AtomicUsize,
@@ -54,6 +56,10 @@ struct Other {
 impl Elsewhere for Other {
     fn execute<'a>(&'a self, _account: &'a AccountId, asked: Asked) -> BoxFuture<'a, Result<Answer, ExecuteError>> {
         self.tried.fetch_add(1, Ordering::SeqCst);
+        if self.is_stale.load(Ordering::SeqCst) {
+            let stale = Rejection::StaleAttempt { job: "summarize-1".to_owned(), task: "summarize", attempt: 1 };
+            return std::future::ready(Err(stale.into())).boxed();
+        }
         let left = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         let outcome = match left {
             Ok(left) if left % 2 == 0 => Err(ExecuteError::NotLed { shard: ShardId(0) }),
@@ -202,12 +208,15 @@ async fn a_lease_is_renewed_while_its_attempt_runs_and_the_attempt_stops_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_that_finds_no_leader_is_made_again_a_limited_number_of_times() {
-    for (refusals, tries, is_done) in [(3, 4, true), (TRIES_MAX, TRIES_MAX, false)] {
+async fn a_report_that_finds_no_leader_is_made_again_a_limited_number_of_times_and_a_refused_one_is_not() {
+    for (is_stale, refusals, tries, is_done) in
+        [(false, 3, 4, true), (false, TRIES_MAX, TRIES_MAX, false), (true, 0, 1, false)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let world = idle(folder.path()).await;
         world.runner.may_end.cancel();
         world.other.refusals.store(refusals, Ordering::SeqCst);
+        world.other.is_stale.store(is_stale, Ordering::SeqCst);
         world.lay_out(1);
         world.hear();
         until("it is tried so often", || world.other.tried.load(Ordering::SeqCst) == tries).await;
