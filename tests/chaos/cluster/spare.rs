@@ -38,17 +38,25 @@ impl Gate {
     }
 }
 
+/// What fetches wait for: the first ones for one gate, the second attempts for another.
+#[derive(Default)]
+struct Gates {
+    first: Gate,
+    second: Gate,
+}
+
 /// A platform that serves a recording to whoever asks, once the gate is open.
-fn platform() -> (Outside, Arc<Gate>) {
+fn platform() -> (Outside, Arc<Gates>) {
     let recording = fs::read(workspace().join("tests/fixtures/media/meeting_360p_25s.mp4"));
     let recording = recording.expect("the recording is in the repository");
-    let gate = Arc::new(Gate::default());
-    let passed = Arc::clone(&gate);
-    let platform = Outside::start(move |_, _| {
-        passed.pass();
+    let gates = Arc::new(Gates::default());
+    let passed = Arc::clone(&gates);
+    let platform = Outside::start(move |_, earlier| {
+        let gate = if earlier < JOBS { &passed.first } else { &passed.second };
+        gate.pass();
         (200, headers(&[("content-type", "video/mp4")]), recording.clone())
     });
-    (platform, gate)
+    (platform, gates)
 }
 
 /// Jobs at work on every node, although one node leads them all.
@@ -56,7 +64,7 @@ struct Spread {
     cluster: Cluster,
     run: Run,
     platform: Outside,
-    gate: Arc<Gate>,
+    gates: Arc<Gates>,
     /// The node that leads them.
     busy: u64,
     /// The job each node fetches for.
@@ -67,7 +75,7 @@ impl Spread {
     async fn start() -> Self {
         let cluster = Cluster::start(Shape { settings: SETTINGS, ..Shape::default() }).await;
         let run = Run::start(PLAN, cluster.known()).await;
-        let (platform, gate) = platform();
+        let (platform, gates) = platform();
         let api = cluster.node(1).api().await;
         let input = json!({"url": platform.url("/rec.mp4")});
         for _ in 0..JOBS {
@@ -79,7 +87,7 @@ impl Spread {
         let started = api.feed_of(ACCOUNT, "task.started").await;
         let jobs: BTreeMap<u64, String> = started.iter().map(|event| worker_and_job(&data(event))).collect();
         assert_eq!(jobs.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "every node does one: {jobs:?}");
-        Self { cluster, run, platform, gate, busy, jobs }
+        Self { cluster, run, platform, gates, busy, jobs }
     }
 
     /// A node that fetches for another.
@@ -101,9 +109,16 @@ impl Spread {
         eventually(WAIT_MAX, "the lease of a silent worker to end", lost).await;
     }
 
-    /// Lets all recordings be fetched; every job ends well, the one whose worker was lost at the second attempt.
+    /// Lets the others fetch their recordings, so that one has a slot, and waits until that one tries again.
+    async fn is_tried_again(&self) {
+        self.gates.first.open();
+        let again = async || (self.platform.seen().len() == JOBS + 1).then_some(());
+        eventually(WAIT_MAX, "a second attempt", again).await;
+    }
+
+    /// Every job ends well, the one whose worker was lost by the second attempt.
     async fn all_end_once(&self, lost: &str) {
-        self.gate.open();
+        self.gates.second.open();
         let api = self.api().await;
         for job in self.jobs.values() {
             let done = async || {
@@ -143,6 +158,7 @@ async fn work_of_a_busy_node_runs_on_all_and_a_killed_one_loses_none_of_it() {
     let job = spread.jobs[&victim].clone();
     spread.cluster.kill(victim);
     spread.is_lost(&job).await;
+    spread.is_tried_again().await;
     spread.all_end_once(&job).await;
     spread.cluster.restart(victim);
     spread.close("an idle node killed").await;
@@ -156,7 +172,7 @@ async fn a_result_that_comes_after_the_lease_was_lost_is_refused() {
     spread.cluster.pause(sleeper);
     spread.run.goes_on_for(SILENCE).await;
     spread.is_lost(&job).await;
-    spread.all_end_once(&job).await;
+    spread.is_tried_again().await;
     spread.cluster.go_on(sleeper);
     let node = spread.cluster.node(sleeper);
     let ended = async || {
@@ -165,5 +181,6 @@ async fn a_result_that_comes_after_the_lease_was_lost_is_refused() {
         (refused + cancelled == 1).then_some(())
     };
     eventually(WAIT_MAX, "the attempt of the node that slept to end in vain", ended).await;
+    spread.all_end_once(&job).await;
     spread.close("an idle node asleep").await;
 }
