@@ -9,6 +9,7 @@ pub fn describe() {
     describe_counter!("steward_account_failures_total", "Account actors that panicked or could not read their rows.");
     describe_gauge!("steward_shards_led", "Shards this node leads.");
     describe_histogram!("steward_entry_decisions", "Decisions that share one log entry.");
+    describe_counter!("steward_shard_checks_total", "Entries at which replicas are compared, applied here.");
     describe_counter!("steward_snapshot_bytes_total", "Bytes that snapshots wrote.");
     describe_counter!("steward_task_attempts_total", "Attempts at tasks that ended, by kind and outcome.");
     describe_counter!(
@@ -43,6 +44,11 @@ pub(crate) fn shards_led(count: usize) {
 /// Decisions that share one log entry.
 pub(crate) fn decisions_per_entry(count: usize) {
     histogram!("steward_entry_decisions").record(float(count));
+}
+
+/// Entries at which replicas are compared.
+pub(crate) fn checks(count: usize) {
+    counter!("steward_shard_checks_total").increment(u64::try_from(count).expect("a count in memory fits 64 bits"));
 }
 
 /// Bytes one round of snapshots wrote.

@@ -7,6 +7,7 @@ mod causes;
 pub mod clock;
 pub mod divergence;
 mod failpoint;
+pub mod format;
 pub mod ids;
 pub mod log;
 pub mod membership;

@@ -39,6 +39,7 @@ use crate::gateway::forward;
 use crate::gateway::grpc::{self, Operations};
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
 use crate::gateway::{Gateway, Readiness, Serving};
+use crate::raising;
 use crate::router::Router;
 use crate::runners::{egress_policy, runners};
 use crate::shutdown::StopSignals;
@@ -160,6 +161,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let company = peers.zip(place.membership).map(|(peers, entry)| {
         Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
+
+    let _raising = raising::start(shards.clone(), company.as_ref().map(|_| view.clone()));
 
     // ⑨: workers and deliveries, and what they ask of other nodes.
     let around = company.as_ref().map(|company| Around::new(node, company, &shards, view));

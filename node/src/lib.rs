@@ -12,6 +12,7 @@ mod data_dir;
 mod documents;
 mod gateway;
 mod metrics;
+mod raising;
 mod router;
 mod runners;
 mod shutdown;

@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram};
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 
 use crate::gateway::error::Code;
 
@@ -85,6 +86,14 @@ pub(crate) fn start_time_seconds(started_at: Timestamp) {
     metrics::gauge!("process_start_time_seconds").set(f64::from(seconds));
 }
 
+/// The lowest format in force here, and the highest this binary knows; nothing while no shard is here.
+pub(crate) fn format_in_force(format: Option<Format>) {
+    metrics::gauge!("steward_format_known").set(f64::from(Format::NEWEST.0));
+    if let Some(format) = format {
+        metrics::gauge!("steward_format_in_force").set(f64::from(format.0));
+    }
+}
+
 /// What each family means, for people.
 pub(crate) fn describe() {
     steward_cluster::describe_metrics();
@@ -100,5 +109,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");
     metrics::describe_counter!("steward_forwards_total", "Calls passed on to another node, by outcome.");
     metrics::describe_counter!("steward_forward_retries_total", "Calls that were tried again.");
+    metrics::describe_gauge!("steward_format_known", "The highest format this binary knows.");
+    metrics::describe_gauge!("steward_format_in_force", "The lowest format in force in the shards held here.");
     metrics::describe_histogram!("steward_forward_hop_seconds", "From passing a call on to its answer.");
 }

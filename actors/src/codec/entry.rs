@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 use steward_cluster::ids::LogIndex;
 use steward_proto::record::v1 as wire;
 
@@ -81,7 +82,42 @@ impl Decision {
 
 /// The bytes of an entry that decides nothing: at it replicas are compared.
 pub(crate) fn encode_check() -> Bytes {
-    wire::Entry { decided: vec![], check: Some(wire::Check {}) }.encode_to_vec().into()
+    wire::Entry { check: Some(wire::Check {}), ..wire::Entry::default() }.encode_to_vec().into()
+}
+
+/// A format that is in force from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Barrier {
+    pub(crate) format: Format,
+    /// A version of the binary that knows it.
+    pub(crate) version: String,
+}
+
+impl Barrier {
+    /// The bytes of an entry that decides nothing and is this barrier.
+    pub(crate) fn entry(&self) -> Bytes {
+        wire::Entry { barrier: Some(self.stored()), ..wire::Entry::default() }.encode_to_vec().into()
+    }
+
+    /// The bytes of the row that remembers it.
+    pub(crate) fn row(&self) -> Vec<u8> {
+        self.stored().encode_to_vec()
+    }
+
+    /// From the bytes of that row.
+    pub(crate) fn of_row(row: Bytes) -> Result<Self, prost::DecodeError> {
+        Ok(Self::of(wire::Barrier::decode(row)?))
+    }
+
+    fn stored(&self) -> wire::Barrier {
+        wire::Barrier { format: self.format.0.into(), version: self.version.clone() }
+    }
+
+    fn of(stored: wire::Barrier) -> Self {
+        // What is beyond all numbers is beyond what this binary knows.
+        let format = Format(u16::try_from(stored.format).unwrap_or(u16::MAX));
+        Self { format, version: stored.version }
+    }
 }
 
 /// What an entry holds.
@@ -89,13 +125,14 @@ pub(crate) fn encode_check() -> Bytes {
 pub(crate) struct Entry {
     pub(crate) decisions: Vec<Decision>,
     pub(crate) is_check: bool,
+    pub(crate) barrier: Option<Barrier>,
 }
 
 /// An entry from its bytes.
 pub(crate) fn decode_entry(data: Bytes) -> Result<Entry, DecodeError> {
-    let wire::Entry { decided, check } = wire::Entry::decode(data)?;
+    let wire::Entry { decided, check, barrier } = wire::Entry::decode(data)?;
     let decisions = decided.into_iter().map(decision).collect::<Result<_, _>>()?;
-    Ok(Entry { decisions, is_check: check.is_some() })
+    Ok(Entry { decisions, is_check: check.is_some(), barrier: barrier.map(Barrier::of) })
 }
 
 fn decision(stored: wire::Decided) -> Result<Decision, DecodeError> {

@@ -17,5 +17,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Decision, decode_entry, decode_feed_row, encode_check, encode_feed_row, time_of_feed_row};
+pub(crate) use entry::{
+    Barrier, Decision, decode_entry, decode_feed_row, encode_check, encode_feed_row, time_of_feed_row,
+};
 pub use view::{data_json, event_type, public_event};

@@ -7,13 +7,16 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 use steward_cluster::ids::LogIndex;
 use steward_proto::record::v1 as wire;
 
 use super::decode::DecodeError;
 use super::entry::Entry;
 use super::samples::{EVENT_KINDS, MARK_KINDS, Parts, event, mark};
-use super::{Decision, data_json, decode, decode_entry, decode_feed_row, encode, encode_feed_row};
+use super::{
+    Barrier, Decision, data_json, decode, decode_entry, decode_feed_row, encode, encode_check, encode_feed_row,
+};
 use crate::domain::account::{Answer, Event, Idempotency};
 use crate::domain::ids::AccountId;
 
@@ -86,7 +89,20 @@ fn stored() -> String {
     let Decision { events, marks, .. } = decision(&fixed);
     let small = Decision { events: events[..1].to_vec(), marks: marks[..1].to_vec(), ..decision(&fixed) };
     writeln!(text, "decision 1 {}", hex::encode(small.encode())).unwrap();
+    writeln!(text, "check 1 {}", hex::encode(encode_check())).unwrap();
+    writeln!(text, "barrier 2 {}", hex::encode(barrier(2).entry())).unwrap();
     text
+}
+
+fn barrier(format: u16) -> Barrier {
+    Barrier { format: Format(format), version: "0.1.0".to_owned() }
+}
+
+#[test]
+fn a_barrier_is_the_same_in_its_row_and_none_is_too_high_to_be_told() {
+    assert_eq!(Barrier::of_row(barrier(7).row().into()), Ok(barrier(7)));
+    let beyond = wire::Barrier { format: u32::MAX, version: String::new() }.encode_to_vec();
+    assert_eq!(Barrier::of_row(beyond.into()).unwrap().format, Format(u16::MAX));
 }
 
 #[test]
@@ -109,6 +125,8 @@ fn stored_bytes_never_change() {
                 let decoded = decode::mark(wire::Mark::decode(&*bytes).unwrap()).unwrap();
                 assert_eq!(decoded, mark(kind, &Parts::fixed()));
             }
+            "check" => assert!(decode_entry(Bytes::from(bytes)).unwrap().is_check),
+            "barrier" => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().barrier, Some(barrier(2))),
             _ => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().decisions.len(), 1),
         }
     }

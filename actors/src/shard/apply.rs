@@ -7,14 +7,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::raft::{ApplyError, Committed, Role, StateMachine};
 
 use super::digest::Digest;
 use super::node::Node;
 use super::projection::Projection;
-use crate::codec::{Decision, decode_entry};
+use crate::codec::{Barrier, Decision, decode_entry};
 use crate::domain::ids::AccountId;
+use crate::metrics;
 
 /// Bytes of entries that go into one write of the store.
 const WRITE_BYTES_MAX: usize = 8 << 20;
@@ -36,12 +38,17 @@ impl StateMachine for Machine {
     }
 
     fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
+        // Until it is known: nobody may take what is being loaded for less than it is.
+        self.node.driver().note_format(shard, Format::NEWEST);
         let installed = self.node.snapshots.install(&*self.node.store, shard, index);
         installed.map_err(|error| ApplyError { source: error.into() })?;
         let digest = Digest::read(&*self.node.store, shard).map_err(|error| ApplyError { source: error.into() })?;
         if let Some(check) = digest.check(shard) {
             self.node.driver().note_check(check);
         }
+        let barrier = Barrier::read(&*self.node.store, shard).map_err(|error| ApplyError { source: error.into() })?;
+        let format = barrier.map_or(Format::FIRST, |barrier| barrier.format);
+        self.node.driver().note_format(shard, format);
         self.node.replaced(shard);
         tracing::info!(shard = shard.0, index = index.0, "a snapshot of the shard was put in place");
         Ok(())
@@ -77,9 +84,13 @@ impl Machine {
     fn write(&self, entries: &[Committed<'_>]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut projection = Projection::new(&*self.node.store);
         self.node.remembered.forget_into(&mut projection, &self.node)?;
-        let (mut decisions, mut checks) = (Vec::new(), Vec::new());
+        let (mut decisions, mut checks, mut raised) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let decoded = decode_entry(entry.data.clone())?;
+            if let Some(barrier) = decoded.barrier {
+                raised.push((entry.shard, barrier.known(entry.shard)?));
+                projection.raise(entry.shard, &barrier)?;
+            }
             for decision in decoded.decisions {
                 projection.add(entry.shard, entry.index, &decision)?;
                 decisions.push((entry.shard, decision));
@@ -90,7 +101,10 @@ impl Machine {
             }
             self.node.snapshots.note(entry.shard, entry.index, entry.term, entry.data.len());
         }
+        // Before it can be read: a snapshot that has the row is of its format.
+        raised.into_iter().for_each(|(shard, format)| self.node.raised(shard, format));
         self.node.store.write(projection.finish())?;
+        metrics::checks(checks.len());
         checks.into_iter().for_each(|check| self.node.driver().note_check(check));
         self.tell(&decisions);
         Ok(())

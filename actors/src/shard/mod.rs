@@ -5,6 +5,7 @@
 
 mod admit;
 mod apply;
+mod barriers;
 mod comparing;
 mod digest;
 mod followers;
@@ -30,6 +31,7 @@ mod writer;
 mod projection_tests;
 
 pub use admit::{Limit, Limits};
+pub use barriers::NewerFormat;
 pub use open::{OpenError, Opened, open};
 pub use place::shard_of;
 pub use reads::{DOCUMENTS_MAX, Document, FeedEntry, ReadError, Reads};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use steward_cluster::clock::Clock;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{ShardId, Term};
 use steward_cluster::raft::{DriverHandle, ProposeError};
 use steward_cluster::store::StateStore;
@@ -173,6 +174,15 @@ impl Node {
         self.timers.drop_shard(shard);
         if was_led {
             self.tell_yielded(shard);
+        }
+    }
+
+    /// A barrier of a shard is applied.
+    pub(crate) fn raised(&self, shard: ShardId, format: Format) {
+        let driver = self.driver();
+        if driver.status(shard).is_some_and(|status| status.format < format) {
+            driver.note_format(shard, format);
+            tracing::debug!(shard = shard.0, format = format.0, "a format is in force");
         }
     }
 

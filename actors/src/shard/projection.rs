@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, WriteBatch};
 
 use super::digest::{Digest, Digests};
-use super::rows::{Family, Head, Place, Remembered, encode_answer};
+use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key};
 use super::wake::first_seq;
 use super::{Document, ReadError};
-use crate::codec::{Decision, encode_feed_row};
+use crate::codec::{Barrier, Decision, encode_feed_row};
 use crate::domain::account::{Account, Endpoint, Event, Mark, WebhookAccepted};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState};
@@ -28,6 +29,7 @@ pub(crate) struct Projection<'s> {
     /// None: deleted.
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
     floors: HashMap<AccountId, u64>,
+    formats: HashMap<ShardId, Format>,
 }
 
 /// What every event of one decision shares.
@@ -40,8 +42,8 @@ struct Moment<'a> {
 
 impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
-        let (jobs, endpoints, floors) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, batch: WriteBatch::default(), digests: Digests::new(), jobs, endpoints, floors }
+        let (jobs, endpoints, floors, formats) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Self { store, batch: WriteBatch::default(), digests: Digests::new(), jobs, endpoints, floors, formats }
     }
 
     /// Adds what one decision changes.
@@ -57,6 +59,19 @@ impl<'s> Projection<'s> {
         }
         if let Some((asked, answer)) = &decision.answered {
             self.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
+        }
+        Ok(())
+    }
+
+    /// Puts the format of a barrier in force, unless a higher one is.
+    pub(crate) fn raise(&mut self, shard: ShardId, barrier: &Barrier) -> Result<(), ReadError> {
+        let in_force = match self.formats.get(&shard) {
+            Some(format) => *format,
+            None => Barrier::read(self.store, shard)?.map_or(Format::FIRST, |barrier| barrier.format),
+        };
+        if barrier.format > in_force {
+            self.put(shard_key(shard, Family::Format).to_vec(), barrier.row());
+            self.formats.insert(shard, barrier.format);
         }
         Ok(())
     }

@@ -57,6 +57,9 @@ pub enum ReadError {
     /// What a shard comes to is not stored as it should be.
     #[error("the digest of {shard} has {bytes} bytes")]
     Digest { shard: ShardId, bytes: usize },
+    /// What a shard may hold is not stored as it should be.
+    #[error("the format of {shard} cannot be read")]
+    Format { shard: ShardId, source: prost::DecodeError },
 }
 
 /// What is applied on this node. Cheap to clone.

@@ -17,6 +17,7 @@
 //! | `Consumer` | consumer id | the number it acknowledged |
 //! | `Blob` | hash | – |
 //! | `Document` | document | JSON |
+//! | `Format` | – | the `Barrier` of record.proto that put the shard's format in force; no account in its key either |
 //! | `Digest` | – | [`Digest`](super::digest::Digest), of the whole shard: there is no account in its key |
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(crate) enum Family {
     Blob,
     Document,
     Digest,
+    Format,
 }
 
 /// Bytes before the account in a key.
@@ -78,6 +80,7 @@ impl Family {
             Self::Blob => 14,
             Self::Document => 15,
             Self::Digest => 16,
+            Self::Format => 17,
         }
     }
 
@@ -100,6 +103,7 @@ impl Family {
             Self::Blob => "blob",
             Self::Document => "document",
             Self::Digest => "digest",
+            Self::Format => "format",
         }
     }
 }

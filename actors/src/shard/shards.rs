@@ -6,8 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use steward_cluster::clock::Clock;
 use steward_cluster::divergence::Check;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
-use steward_cluster::raft::{self, Driver, DriverConfig, DriverHandle, OnFailure, ProposeError, Role, Transport};
+use steward_cluster::raft::{
+    self, Driver, DriverConfig, DriverHandle, OnFailure, Proposal, ProposeError, Role, Transport,
+};
 use steward_cluster::store::snapshot::SnapshotError;
 use steward_cluster::store::{StateStore, StoreError};
 use tokio::runtime::Handle;
@@ -21,7 +24,8 @@ use super::digest::Digest;
 use super::node::Node;
 use super::open::Opened;
 use super::snapshots::Snapshots;
-use super::{ExecuteError, Observer, ReadError, Reads, housekeeping, shard_of};
+use super::{ExecuteError, NewerFormat, Observer, ReadError, Reads, housekeeping, shard_of};
+use crate::codec::Barrier;
 use crate::domain::account::{Answer, Asked};
 use crate::domain::ids::AccountId;
 use crate::feed::Feed;
@@ -107,6 +111,10 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("could not read what a shard comes to")]
     Digest(#[source] ReadError),
+    #[error("could not read what a shard may hold")]
+    Format(#[source] ReadError),
+    #[error(transparent)]
+    NewerFormat(#[from] NewerFormat), // It says everything.
     #[error("could not list the snapshots")]
     Snapshots(#[from] SnapshotError),
     #[error("could not start consensus")]
@@ -130,6 +138,8 @@ pub struct ShardRow {
     pub applied_index: LogIndex,
     pub snapshot_index: LogIndex,
     pub accounts_live: usize,
+    /// The format in force.
+    pub format: Format,
 }
 
 /// All shards of this node. Cheap to clone. Dropping the last one is like pulling the plug.
@@ -169,6 +179,7 @@ impl Shards {
         let applied = (0..shards).map(|shard| Ok((ShardId(shard), store.applied(ShardId(shard))?)));
         let applied: Vec<(ShardId, LogIndex)> = applied.collect::<Result<_, StoreError>>()?;
         let stored_checks = stored_checks(&*store, shards)?;
+        let stored_formats = stored_formats(&*store, shards)?;
         let snapshots = Snapshots::new(snapshots, shards)?;
         let inner = Node::new(config, store, Arc::clone(&clock), Handle::current(), snapshots, observers);
         let Seat { node, founders, transport } = seat;
@@ -177,6 +188,7 @@ impl Shards {
         let machine = Machine { node: Arc::clone(&inner) };
         let driver = raft::start(driver_config, (log, recovered), &applied, machine)?;
         stored_checks.into_iter().for_each(|check| driver.handle().note_check(check));
+        stored_formats.into_iter().for_each(|(shard, format)| driver.handle().note_format(shard, format));
         inner.set_driver(driver.handle());
         let housekeeping = spawn("housekeeping", housekeeping::keep(Arc::downgrade(&inner)));
         let mut led = inner.led();
@@ -242,6 +254,22 @@ impl Shards {
         };
         self.running.node.driver().read(shard, Box::new(done));
         timeout(CONFIRM_MAX, confirmed).await.is_ok_and(|confirmed| confirmed == Ok(true))
+    }
+
+    /// Puts a format in force in a shard that is led here; answers when it is applied.
+    ///
+    /// # Errors
+    /// Why the barrier is not in the log, or that nobody knows.
+    pub async fn raise(&self, shard: ShardId, format: Format) -> Result<(), ProposeError> {
+        let lead = self.running.node.lead_of(shard);
+        let term = lead.ok_or(ProposeError::NotLeader { shard, leader: None })?.term;
+        let (told, outcome) = oneshot::channel();
+        let done = move |outcome: Result<LogIndex, ProposeError>| {
+            told.send(outcome).ok(); // Whoever asked may have gone.
+        };
+        let data = Box::new(move || Barrier::to(format).entry());
+        self.driver().propose(Proposal { shard, term, data, done: Box::new(done) });
+        outcome.await.unwrap_or(Err(ProposeError::OutcomeUnknown { shard })).map(|_| ())
     }
 
     /// What is applied.
@@ -328,6 +356,7 @@ impl Shards {
             applied_index: status.applied,
             snapshot_index: node.snapshots.taken(shard),
             accounts_live: lead.map_or(0, |lead| lead.awake()),
+            format: status.format,
         })
     }
 }
@@ -336,4 +365,15 @@ impl Shards {
 fn stored_checks(store: &dyn StateStore, shards: u16) -> Result<Vec<Check>, StartError> {
     let check = |shard| Ok(Digest::read(store, shard).map_err(StartError::Digest)?.check(shard));
     (0..shards).map(ShardId).filter_map(|shard| check(shard).transpose()).collect()
+}
+
+/// What the replicas here have in force, which this binary must know.
+fn stored_formats(store: &dyn StateStore, shards: u16) -> Result<Vec<(ShardId, Format)>, StartError> {
+    let mut formats = vec![];
+    for shard in (0..shards).map(ShardId) {
+        if let Some(barrier) = Barrier::read(store, shard).map_err(StartError::Format)? {
+            formats.push((shard, barrier.known(shard)?));
+        }
+    }
+    Ok(formats)
 }

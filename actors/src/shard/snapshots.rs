@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId, Term};
 use steward_cluster::raft::DriverHandle;
 use steward_cluster::store::{StateStore, snapshot};
@@ -163,7 +164,7 @@ impl Snapshots {
 
     /// Takes one snapshot and tells the driver; gives the bytes written.
     fn take_one(&self, store: &dyn StateStore, driver: &DriverHandle, shard: ShardId) -> u64 {
-        match self.take(store, shard) {
+        match self.take(store, driver, shard) {
             Ok((bytes, index, covered)) => {
                 driver.offer_snapshot(shard, index);
                 if let Some(covered) = covered {
@@ -202,6 +203,7 @@ impl Snapshots {
     fn take(
         &self,
         store: &dyn StateStore,
+        driver: &DriverHandle,
         shard: ShardId,
     ) -> Result<(u64, LogIndex, Option<LogIndex>), snapshot::SnapshotError> {
         let progress = &self.shards[usize::from(shard.0)];
@@ -210,7 +212,9 @@ impl Snapshots {
             let before = progress.terms.iter().rev().find(|(first, _)| *first <= index);
             before.map_or(Term(0), |(_, term)| *term)
         };
-        let file = snapshot::write(store, shard, &term_of, &self.folder)?;
+        // Asked for when all rows are read: by then it is not below what they need.
+        let format = || driver.status(shard).map_or(Format::FIRST, |status| status.format);
+        let file = snapshot::write(store, shard, &|index| (term_of(index), format()), &self.folder)?;
         let before = snapshot::prune(&self.folder, shard)?.get(1).map(|kept| kept.index);
         let mut progress = progress.lock();
         progress.taken = file.index;

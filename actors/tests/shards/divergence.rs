@@ -13,6 +13,7 @@ use steward_actors::domain::task::TaskKind;
 use steward_actors::shard::{Seat, Shards, ShardsConfig};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::divergence::Auditor;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security};
 use steward_cluster::store::{Direction, KeyRange, StateStore, WriteBatch};
@@ -97,6 +98,22 @@ impl Cluster {
         timeout(LIMIT, trying).await.expect("somebody leads")
     }
 
+    /// Lets replicas be compared.
+    async fn raise(&self) {
+        let mut looks = interval(Duration::from_millis(20));
+        let trying = async {
+            loop {
+                looks.tick().await;
+                if let Some(leader) = self.leader()
+                    && self.nodes[leader].shards.raise(self.shard, Format::CHECKS).await.is_ok()
+                {
+                    return;
+                }
+            }
+        };
+        timeout(LIMIT, trying).await.expect("somebody leads")
+    }
+
     fn rows(&self, at: usize, range: &KeyRange) -> Vec<(Bytes, Bytes)> {
         self.nodes[at].store.scan(range, Direction::Forward, usize::MAX).unwrap()
     }
@@ -155,6 +172,7 @@ async fn start(
 async fn ends_like_the_others(spoils_leader: bool) {
     let cluster = Cluster::start().await;
     cluster.execute(create()).await;
+    cluster.raise().await;
     let (kind, input) = (JobKind::Single(TaskKind::Search), json!({"query": "right"}));
     let job = JobId::parse(&cluster.execute(Command::CreateJob { kind, input }).await).unwrap();
     let leader = found("somebody leads", || cluster.leader()).await;

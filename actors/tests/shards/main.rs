@@ -13,6 +13,8 @@ mod failures;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod limits;

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::trust::EtcdTlsError;
+use crate::format::{Format, Obstacle};
 use crate::ids::NodeId;
 
 /// A call of etcd that gave no answer to work with.
@@ -30,6 +31,17 @@ pub enum EtcdError {
         /// Its reason.
         source: Box<etcd_client::Error>,
     },
+}
+
+/// Why a format was not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum FinalizeError {
+    /// A node stands in the way.
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    /// Etcd did not take the wish.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
 }
 
 /// Why a node did not join. Everything but [`JoinError::Etcd`] stays so until a person changes something.
@@ -111,6 +123,19 @@ pub enum JoinError {
         ours: String,
         /// The fingerprint of the cluster's.
         theirs: String,
+    },
+    /// The binary is too old for what the cluster's shards hold.
+    #[error(
+        "cluster {cluster} has {theirs} in force, this binary knows up to {ours}: start the release that the other \
+         nodes run"
+    )]
+    Format {
+        /// The cluster to join.
+        cluster: String,
+        /// What this binary knows.
+        ours: Format,
+        /// What the cluster's shards may hold.
+        theirs: Format,
     },
     /// The wished id belongs to another folder.
     #[error("{0} belongs to another data folder; ids are never used again")]

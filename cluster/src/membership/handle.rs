@@ -8,15 +8,16 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::announce::{self, Announcements};
-use super::error::{EtcdError, JoinError};
+use super::error::{EtcdError, FinalizeError, JoinError};
 use super::etcd::{Etcd, Write};
 use super::join::{Joined, of_etcd};
 use super::keys::{Key, Keys};
 use super::picture::Picture;
-use super::record::Members;
+use super::record::{Members, encode};
 use super::register::{Registration, Wanted, as_belonging};
 use super::view::View;
 use super::watching::Watching;
+use crate::format::{Format, target};
 use crate::ids::{NodeId, ShardId};
 use crate::spawn::spawn;
 
@@ -113,6 +114,17 @@ impl Membership {
         let key = self.keys.name(Key::Drain(node));
         let wish = if drain { Write::Put(key, b"{}".to_vec()) } else { Write::Delete(key) };
         self.etcd.write(&[], &[wish]).await.map(|_| ())
+    }
+
+    /// Lets every shard have the highest format that all nodes know, for good. Leaders write their barriers when they
+    /// hear of it.
+    ///
+    /// # Errors
+    /// When a node does not know it or cannot be asked, and when etcd does not take it.
+    pub async fn finalize(&self) -> Result<Format, FinalizeError> {
+        let format = target(&self.view.borrow().clone())?;
+        self.etcd.write(&[], &[Write::Put(self.keys.name(Key::Format), encode(&format))]).await?;
+        Ok(format)
     }
 
     /// Takes this node out of the view of the others. Its id stays its own.

@@ -17,9 +17,10 @@ use uuid::Uuid;
 use super::error::{EtcdError, JoinError};
 use super::etcd::{Etcd, Guard, Listing, Write};
 use super::keys::{Key, Keys};
-use super::record::{ClusterConfig, Known, NodeInfo, decode, encode};
+use super::record::{ClusterConfig, Known, Members, NodeInfo, decode, encode};
 use super::trust::EtcdTls;
 use crate::clock::Clock;
+use crate::format::Format;
 use crate::ids::NodeId;
 
 /// The node that founds a cluster.
@@ -66,8 +67,8 @@ pub struct JoinConfig {
     pub zone: String,
     /// The version of the binary.
     pub version: String,
-    /// The newest format of entries the binary understands.
-    pub format: u32,
+    /// The highest format the binary knows.
+    pub format: Format,
     /// Processor cores.
     pub cores: u32,
     /// How many shards the node is set to. All nodes must agree.
@@ -102,6 +103,8 @@ pub(super) struct Found {
     pub(super) known: BTreeMap<NodeId, Known>,
     /// The next free id, and the revision it was written at.
     pub(super) next_node: Option<(u64, i64)>,
+    /// What its shards may hold, by the operator's word or their leaders'.
+    pub(super) format: Format,
 }
 
 /// What a node has to do to be in.
@@ -181,10 +184,13 @@ fn read(keys: &Keys, listing: &Listing) -> Result<Found, JoinError> {
             Some(Key::Known(node)) => {
                 found.known.insert(node, decode(&held.value).map_err(unreadable)?);
             }
-            Some(
-                Key::Controller | Key::Node(_) | Key::Drain(_) | Key::Placement(_) | Key::Members(_) | Key::Leader(_),
-            )
-            | None => {}
+            Some(Key::Format) => found.format = found.format.max(decode(&held.value).map_err(unreadable)?),
+            // A hint: what cannot be read says nothing.
+            Some(Key::Members(_)) => {
+                let format = decode::<Members>(&held.value).map_or(Format::FIRST, |members| members.format);
+                found.format = found.format.max(format);
+            }
+            Some(Key::Controller | Key::Node(_) | Key::Drain(_) | Key::Placement(_) | Key::Leader(_)) | None => {}
         }
     }
     Ok(found)
@@ -202,6 +208,9 @@ pub(super) fn decide(ours: &JoinConfig, found: &Found) -> Result<Step, JoinError
     if ours.seal_fingerprint != theirs.seal_fingerprint {
         let (ours, theirs) = (ours.seal_fingerprint.clone(), theirs.seal_fingerprint.clone());
         return Err(JoinError::SealKey { cluster: cluster(), ours, theirs });
+    }
+    if ours.format < found.format {
+        return Err(JoinError::Format { cluster: cluster(), ours: ours.format, theirs: found.format });
     }
     let has_been_here = found.known.iter().find(|(_, known)| known.data == ours.data_id).map(|(node, _)| *node);
     match (ours.data, has_been_here) {
@@ -272,6 +281,8 @@ pub(super) fn changes(keys: &Keys, ours: &JoinConfig, found: &Found, step: Step)
                 Write::Put(config, founded),
                 Write::Put(known(FOUNDER), me),
                 Write::Put(next, encode(&(FOUNDER.0 + 1))),
+                // There is nothing to go back to.
+                Write::Put(keys.name(Key::Format), encode(&ours.format)),
             ];
             (vec![same_cluster, Guard::Absent(known(FOUNDER))], writes)
         }

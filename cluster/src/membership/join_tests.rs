@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::record::{ClusterConfig, Known};
 use crate::clock::SystemClock;
 use crate::etcd_process::Etcd as EtcdProcess;
+use crate::format::Format;
 use crate::ids::NodeId;
 
 const OURS: Uuid = Uuid::from_u128(1);
@@ -28,7 +29,7 @@ fn ours(data: DataState, node: Option<u64>) -> JoinConfig {
         address: String::new(),
         zone: String::new(),
         version: String::new(),
-        format: 1,
+        format: Format::FIRST,
         cores: 1,
         shards: 4,
         replicas: 3,
@@ -46,7 +47,7 @@ fn found(new_ids_from: u64, known: &[(u64, Uuid)]) -> Found {
         new_ids_from,
     };
     let known = known.iter().map(|(node, data)| (NodeId(*node), Known { data: *data })).collect();
-    Found { config: Some((config, 1)), known, next_node: Some((new_ids_from.max(3), 1)) }
+    Found { config: Some((config, 1)), known, next_node: Some((new_ids_from.max(3), 1)), format: Format::FIRST }
 }
 
 fn belongs(node: u64) -> DataState {
@@ -81,6 +82,22 @@ fn each_rule() {
     for (data, wish, found, want) in table {
         let got = decided(data, wish, &found);
         assert_eq!(got.clone().ok(), want, "{data:?}, wish {wish:?}, {found:?}: {got:?}");
+    }
+}
+
+#[test]
+fn who_does_not_know_the_format_is_refused_and_told() {
+    let at = |format| Found { format, ..found(1, &[(2, OURS)]) };
+    let newer = Format(Format::FIRST.0 + 1);
+    for data in [DataState::Empty, belongs(2)] {
+        assert!(decide(&ours(data, None), &at(Format::FIRST)).is_ok());
+        let refused = decide(&ours(data, None), &at(newer)).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "cluster test has format 2 in force, this binary knows up to format 1: start the release that the other \
+             nodes run"
+        );
+        assert!(decide(&JoinConfig { format: newer, ..ours(data, None) }, &at(newer)).is_ok());
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) enum Key {
     Config,
     NextNode,
     Controller,
+    Format,
     Node(NodeId),
     Known(NodeId),
     Drain(NodeId),
@@ -41,6 +42,7 @@ impl Keys {
             Key::Config => format!("{root}config"),
             Key::NextNode => format!("{root}next_node"),
             Key::Controller => format!("{root}controller"),
+            Key::Format => format!("{root}format"),
             Key::Node(node) => format!("{root}nodes/{}", node.0),
             Key::Known(node) => format!("{root}known/{}", node.0),
             Key::Drain(node) => format!("{root}drains/{}", node.0),
@@ -60,6 +62,7 @@ impl Keys {
             "config" => Some(Key::Config),
             "next_node" => Some(Key::NextNode),
             "controller" => Some(Key::Controller),
+            "format" => Some(Key::Format),
             "nodes" => node().map(Key::Node),
             "known" => node().map(Key::Known),
             "drains" => node().map(Key::Drain),
@@ -79,7 +82,7 @@ mod tests {
     fn every_key_is_found_again_under_its_name() {
         let keys = Keys::of("prod-1").unwrap();
         let (node, shard) = (NodeId(7), ShardId(63));
-        let plain = [Key::Config, Key::NextNode, Key::Controller];
+        let plain = [Key::Config, Key::NextNode, Key::Controller, Key::Format];
         let of_nodes = [Key::Node(node), Key::Known(node), Key::Drain(node)];
         let of_shards = [Key::Placement(shard), Key::Members(shard), Key::Leader(shard)];
         for key in plain.into_iter().chain(of_nodes).chain(of_shards) {

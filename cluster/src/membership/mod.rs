@@ -29,6 +29,7 @@
 //! | `members/<shard>` | where it is, as its leader says | |
 //! | `leaders/<shard>` | who leads it: a hint | |
 //! | `controller` | the node that places shards | 10 s |
+//! | `format` | the highest format that shards may have, once an operator said so | |
 //! | `drains/<id>` | an operator's wish to empty a node | |
 //!
 //! # Decisions
@@ -59,7 +60,7 @@ mod join_tests;
 mod picture_tests;
 
 pub(crate) use announce::Announcements;
-pub use error::{EtcdError, JoinError};
+pub use error::{EtcdError, FinalizeError, JoinError};
 pub(crate) use etcd::{Etcd, Guard, Write};
 pub use handle::Membership;
 pub use join::{DataState, JoinConfig, Joined, join};

@@ -11,6 +11,7 @@ use super::keys::{Key, Keys};
 use super::record::{ClusterConfig, NodeInfo, decode};
 use super::register::LEASE_TTL;
 use super::view::View;
+use crate::format::Format;
 use crate::ids::{NodeId, ShardId};
 
 /// After an outage of etcd, nodes whose leases ran out in it stay in the view for so long, to register again.
@@ -136,6 +137,7 @@ impl Picture {
                 view.drains.insert(node);
             }
             Some(Key::Controller) => view.controller = readable(name, value),
+            Some(Key::Format) => view.wished_format = readable(name, value).unwrap_or(view.wished_format),
             Some(Key::Placement(shard)) => set(&mut view.placement, shard, readable(name, value)),
             Some(Key::Members(shard)) => set(&mut view.members, shard, readable(name, value)),
             Some(Key::Leader(shard)) => set(&mut view.leaders, shard, readable(name, value)),
@@ -158,6 +160,7 @@ impl Picture {
                 view.drains.remove(&node);
             }
             Some(Key::Controller) => view.controller = None,
+            Some(Key::Format) => view.wished_format = Format::FIRST,
             Some(Key::Placement(shard)) => set(&mut view.placement, shard, None),
             Some(Key::Members(shard)) => set(&mut view.members, shard, None),
             Some(Key::Leader(shard)) => set(&mut view.leaders, shard, None),

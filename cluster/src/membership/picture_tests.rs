@@ -8,6 +8,7 @@ use super::etcd::{Held, Listing, Reach};
 use super::keys::{Key, Keys};
 use super::picture::{Change, Picture, RETURN_GRACE};
 use super::record::{ClusterConfig, NodeInfo, encode};
+use crate::format::Format;
 use crate::ids::{NodeId, ShardId};
 
 const CLUSTER: Uuid = Uuid::from_u128(1);
@@ -28,7 +29,7 @@ fn config(cluster_id: Uuid) -> Vec<u8> {
 fn info() -> Vec<u8> {
     let text = String::new;
     let (address, zone, version) = (text(), text(), text());
-    encode(&NodeInfo { address, zone, version, format: 1, cores: 1, data: CLUSTER, draining: false })
+    encode(&NodeInfo { address, zone, version, format: Format::FIRST, cores: 1, data: CLUSTER, draining: false })
 }
 
 fn listing(cluster_id: Uuid, nodes: &[u64]) -> Listing {
@@ -111,6 +112,7 @@ fn what_is_unreadable_or_out_of_range_is_left_out() {
     let changes = [
         (name(Key::Node(NodeId(2))), b"{".to_vec()),
         (name(Key::Leader(ShardId(2))), b"1".to_vec()),
+        (name(Key::Format), b"many".to_vec()),
         (name(Key::Leader(ShardId(1))), b"1".to_vec()),
         ("/steward/test/later/1".to_owned(), vec![]),
     ];
@@ -118,4 +120,16 @@ fn what_is_unreadable_or_out_of_range_is_left_out() {
     picture.apply(&changes, at(1)).unwrap();
     assert_eq!(nodes(&picture), [1]);
     assert_eq!(picture.view().leaders, [None, Some(NodeId(1))]);
+    assert_eq!(picture.view().wished_format, Format::FIRST);
+}
+
+#[test]
+fn members_of_a_leader_that_knew_no_formats_have_the_first() {
+    let mut picture = picture(&[1]);
+    let old = br#"{"voters":[1],"learners":[],"leader":1,"term":3,"lag":0}"#;
+    let (members, format) = (keys().name(Key::Members(ShardId(0))), keys().name(Key::Format));
+    picture.apply(&[Change::Put(&members, old), Change::Put(&format, b"2")], at(1)).unwrap();
+    let view = picture.view();
+    assert_eq!(view.members[0].as_ref().map(|members| members.format), Some(Format::FIRST));
+    assert_eq!(view.wished_format, Format(2));
 }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::format::Format;
 use crate::ids::{NodeId, Term};
 
 /// What all nodes of a cluster agree on. Created once.
@@ -34,8 +35,8 @@ pub struct NodeInfo {
     pub zone: String,
     /// The version of its binary, for people.
     pub version: String,
-    /// The newest format of entries its binary understands.
-    pub format: u32,
+    /// The highest format its binary knows.
+    pub format: Format,
     /// Processor cores.
     pub cores: u32,
     /// Its data folder.
@@ -68,6 +69,9 @@ pub struct Members {
     pub term: Term,
     /// Entries the slowest of them is behind.
     pub lag: u64,
+    /// The format in force there.
+    #[serde(default)]
+    pub format: Format,
 }
 
 /// A record as it goes into etcd.

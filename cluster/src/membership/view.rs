@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::record::{Members, NodeInfo, Placement};
+use crate::format::Format;
 use crate::ids::{NodeId, ShardId};
 
 /// The cluster as etcd last told it. May be old: see M5 and M6 of [`crate::membership`].
@@ -21,6 +22,8 @@ pub struct View {
     pub leaders: Vec<Option<NodeId>>,
     /// The nodes an operator wants empty.
     pub drains: BTreeSet<NodeId>,
+    /// What an operator said the shards may hold.
+    pub wished_format: Format,
     /// The node that places shards.
     pub controller: Option<NodeId>,
     /// Since when etcd gives no answer, in time of the clock the node registered with.
@@ -49,6 +52,13 @@ impl View {
     #[must_use]
     pub fn is_draining(&self, node: NodeId) -> bool {
         self.drains.contains(&node) || self.nodes.get(&node).is_some_and(|info| info.draining)
+    }
+
+    /// The format that all shards are to have: what an operator said, or what one of them has already.
+    #[must_use]
+    pub fn finalized(&self) -> Format {
+        let in_force = self.members.iter().flatten().map(|members| members.format);
+        in_force.max().unwrap_or_default().max(self.wished_format)
     }
 
     /// The term of the leader that last reported the shard's members.

@@ -53,9 +53,9 @@ pub enum FetchError {
     /// The folder could not be synced.
     #[error("could not keep the snapshot")]
     Keep(#[source] StoreError),
-    /// All chunks arrived, but they are no snapshot. What arrived is thrown away.
+    /// All chunks arrived, but they are no snapshot, or none this binary knows. What arrived is thrown away.
     #[error("what was fetched is not usable")]
-    Damaged(#[source] SnapshotError),
+    Unusable(#[source] SnapshotError),
     /// It is a snapshot, but not the one that was asked for.
     #[error("asked for {index:?} of {shard}, got {found:?}")]
     Another { shard: ShardId, index: LogIndex, found: Box<SnapshotFile> },
@@ -171,7 +171,7 @@ async fn keep(part: PathBuf, path: PathBuf, shard: ShardId, index: LogIndex) -> 
         let checked = match verify(&part) {
             Ok(found) if found.shard == shard && found.index == index => Ok(found),
             Ok(found) => Err(FetchError::Another { shard, index, found: Box::new(found) }),
-            Err(error) => Err(FetchError::Damaged(error)),
+            Err(error) => Err(FetchError::Unusable(error)),
         };
         let found = match checked {
             Ok(found) => found,

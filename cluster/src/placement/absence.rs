@@ -52,6 +52,7 @@ impl Absences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     use crate::ids::ShardId;
     use crate::membership::{NodeInfo, Placement};
 
@@ -60,7 +61,7 @@ mod tests {
             address: "10.0.0.1:7000".to_owned(),
             zone: "a".to_owned(),
             version: "1".to_owned(),
-            format: 1,
+            format: Format::FIRST,
             cores: 4,
             data: uuid::Uuid::nil(),
             draining: false,

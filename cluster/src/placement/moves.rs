@@ -68,6 +68,7 @@ fn sorted(nodes: &[NodeId]) -> Vec<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     use crate::ids::Term;
     use crate::placement::plan::Presence;
 
@@ -84,7 +85,7 @@ mod tests {
 
     fn at(voters: &[u64]) -> Members {
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
-        Members { leader: voters[0], voters, learners: vec![], term: Term(1), lag: 0 }
+        Members { leader: voters[0], voters, learners: vec![], term: Term(1), lag: 0, format: Format::FIRST }
     }
 
     fn write(view: &mut View, moves: &Moves) {

@@ -61,6 +61,7 @@ impl Reports {
             leader: self.node,
             term,
             lag: rounded(lag(detail)),
+            format: detail.status.format,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The steps of a shard, as tables: from where it is, towards where it should be.
 
 use super::step::{LEVEL_ENTRIES_MAX, Led, NOTHING, Step, next};
+use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::membership::{NodeInfo, Placement, View};
 use crate::raft::{Members, PeerProgress, Role, ShardDetail, ShardStatus};
@@ -27,6 +28,7 @@ fn detail(voters: &[u64], learners: &[u64]) -> ShardDetail {
         applied: LogIndex(LAST),
         is_asleep: false,
         is_parked: false,
+        format: Format::FIRST,
     };
     ShardDetail { shard: ShardId(0), status, members, peers, heard: 0 }
 }
@@ -36,7 +38,7 @@ fn view(draining: &[u64]) -> View {
         address: format!("10.0.0.{id}:7000"),
         zone: "a".to_owned(),
         version: "1".to_owned(),
-        format: 1,
+        format: Format::FIRST,
         cores: 4,
         data: uuid::Uuid::nil(),
         draining: draining.contains(id),

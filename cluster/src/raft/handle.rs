@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::divergence::{Check, Checks};
+use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::raft::status::StatusBoard;
 use crate::raft::{ChangeError, Members, PeerMessage, PeerProgress, ProposeError, ShardStatus, metrics};
@@ -199,6 +200,11 @@ impl DriverHandle {
     /// then; `told` hears whether it will be.
     pub fn reseed(&self, shard: ShardId, told: impl FnOnce(bool) + Send + 'static) {
         self.ask(Input::Reseed { shard, told: Box::new(told) });
+    }
+
+    /// Notes the format that is in force in a shard, as its state machine read it.
+    pub fn note_format(&self, shard: ShardId, format: Format) {
+        self.board.note_format(shard, format);
     }
 
     /// Notes what the state of a shard came to at a check entry, for comparing it with other replicas.

@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use crate::format::Format;
 use crate::ids::{LogIndex, ShardId, Term};
 use crate::raft::Role;
 
@@ -24,6 +25,8 @@ pub struct ShardStatus {
     pub is_asleep: bool,
     /// Whether the state here is wrong and waits for another replica's snapshot; nothing may be read from it.
     pub is_parked: bool,
+    /// The format in force, as far as the log is applied.
+    pub format: Format,
 }
 
 /// The status of all shards of a node.
@@ -41,12 +44,13 @@ impl StatusBoard {
         *self.shards.get(usize::from(shard.0))?.lock()
     }
 
-    /// Notes everything but the applied index, which the applier owns, and whether it is parked.
+    /// Notes everything but the applied index and the format, which the applier owns, and whether it is parked.
     pub(crate) fn note(&self, shard: ShardId, status: ShardStatus) {
         if let Some(cell) = self.shards.get(usize::from(shard.0)) {
             let mut cell = cell.lock();
-            let (applied, is_parked) = cell.map_or((status.applied, false), |cell| (cell.applied, cell.is_parked));
-            *cell = Some(ShardStatus { applied, is_parked, ..status });
+            let known = cell.unwrap_or(ShardStatus { is_parked: false, ..status });
+            let (applied, is_parked, format) = (known.applied, known.is_parked, known.format);
+            *cell = Some(ShardStatus { applied, is_parked, format, ..status });
         }
     }
 
@@ -55,6 +59,14 @@ impl StatusBoard {
             && let Some(status) = cell.lock().as_mut()
         {
             status.applied = index;
+        }
+    }
+
+    pub(crate) fn note_format(&self, shard: ShardId, format: Format) {
+        if let Some(cell) = self.shards.get(usize::from(shard.0))
+            && let Some(status) = cell.lock().as_mut()
+        {
+            status.format = format;
         }
     }
 

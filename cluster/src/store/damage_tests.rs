@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::conformance_tests::{open_in, put};
 use super::snapshot::{self, SnapshotError};
 use super::{Engine, Opened, StateStore, StoreError, mark_damaged, open, open_or_rebuild};
+use crate::format::Format;
 use crate::ids::{LogIndex, ShardId, Term};
 
 const SHARD: ShardId = ShardId(1);
@@ -130,7 +131,7 @@ fn with_snapshot(engine: Engine, dir: &Path) -> (PathBuf, State) {
     let snapshots = dir.join("snapshots");
     fs::create_dir(&snapshots).expect("creates");
     let store = open_in(engine, dir);
-    snapshot::write(&*store, SHARD, &|_| Term(4), &snapshots).expect("writes");
+    snapshot::write(&*store, SHARD, &|_| (Term(4), Format::FIRST), &snapshots).expect("writes");
     store.flush().expect("flushes");
     (snapshots, truth.remove(&ROUNDS).expect("was read"))
 }
@@ -222,7 +223,8 @@ fn snapshots_go_between_engines_and_keep_their_bytes() {
         put(&*source, 2, 1, &[("other", "shard")]);
         put(&*target, SHARD.0, 99, &[("stale", "v")]);
         put(&*target, 2, 7, &[("kept", "v")]);
-        let file = snapshot::write(&*source, SHARD, &|index| Term(index.0 * 2), b.path()).expect("writes");
+        let file =
+            snapshot::write(&*source, SHARD, &|index| (Term(index.0 * 2), Format::FIRST), b.path()).expect("writes");
         assert_eq!((file.index, file.term, file.shard), (LogIndex(3), Term(6), SHARD));
         assert_eq!(snapshot::load(&file.path, &*target).expect("loads"), file);
         assert_eq!(read(&*target).expect("reads"), read(&*source).expect("reads"));
@@ -236,7 +238,7 @@ fn snapshots_go_between_engines_and_keep_their_bytes() {
 fn small_snapshot(dir: &Path) -> (Arc<dyn StateStore>, snapshot::SnapshotFile) {
     let store = open_in(Engine::Memory, dir);
     put(&*store, SHARD.0, 5, &[("a", "1"), ("b", "2")]);
-    let file = snapshot::write(&*store, SHARD, &|_| Term(1), dir).expect("writes");
+    let file = snapshot::write(&*store, SHARD, &|_| (Term(1), Format::FIRST), dir).expect("writes");
     (store, file)
 }
 
@@ -264,15 +266,36 @@ fn no_flipped_bit_or_cut_in_a_snapshot_is_loaded() {
 }
 
 #[test]
+fn a_snapshot_of_a_newer_format_is_refused_and_nothing_is_touched() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, file) = small_snapshot(dir.path());
+    assert_eq!(file.format, Format::FIRST);
+    let newer = Format(Format::NEWEST.0 + 1);
+    let file = snapshot::write(&*store, SHARD, &|_| (Term(1), newer), dir.path()).expect("writes");
+    assert_eq!(file.format, newer);
+    put(&*store, SHARD.0, 6, &[("c", "3")]);
+    let before = read(&*store).expect("reads");
+    let refused = snapshot::load(&file.path, &*store).expect_err("is refused").to_string();
+    let (path, known) = (file.path.display(), Format::NEWEST);
+    assert_eq!(
+        refused,
+        format!("snapshot {path} is of {newer}, this binary knows up to {known}: start the release that wrote it")
+    );
+    assert_eq!(read(&*store).expect("reads"), before);
+    let opened = open_or_rebuild(Engine::Memory, dir.path(), dir.path(), 8 << 20, &|_, _| false);
+    assert!(matches!(opened.err(), Some(SnapshotError::Newer { .. })), "a start passes over what it cannot read");
+}
+
+#[test]
 fn pruning_keeps_the_newest_two_that_are_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open_in(Engine::Memory, dir.path());
     for index in 1..=4 {
         put(&*store, SHARD.0, index, &[("a", "1")]);
-        snapshot::write(&*store, SHARD, &|_| Term(1), dir.path()).expect("writes");
+        snapshot::write(&*store, SHARD, &|_| (Term(1), Format::FIRST), dir.path()).expect("writes");
     }
     put(&*store, 2, 1, &[("a", "1")]);
-    snapshot::write(&*store, ShardId(2), &|_| Term(1), dir.path()).expect("writes");
+    snapshot::write(&*store, ShardId(2), &|_| (Term(1), Format::FIRST), dir.path()).expect("writes");
     fs::write(dir.path().join("00001.part"), b"cut short").expect("writes");
     let newest = snapshot::list(dir.path()).expect("lists").swap_remove(0);
     fs::write(&newest.path, b"damaged").expect("writes");
@@ -292,7 +315,7 @@ fn opening_falls_back_over_damaged_snapshots_and_half_loads() {
     let store = open_in(Engine::Fjall, dir.path());
     for round in 1..=2 {
         write_round(&*store, round);
-        snapshot::write(&*store, SHARD, &|_| Term(1), &snapshots).expect("writes");
+        snapshot::write(&*store, SHARD, &|_| (Term(1), Format::FIRST), &snapshots).expect("writes");
     }
     put(&*store, 2, 5, &[("half", "v")]);
     store.begin_load(ShardId(2)).expect("begins");

@@ -161,7 +161,7 @@ fn catch_up(
         match snapshot::load(&snapshot.path, store) {
             Ok(file) => loaded.push(file),
             // An older one follows in the list; whether the log reaches it is for whoever replays the log to see.
-            Err(error @ (SnapshotError::Damaged { .. } | SnapshotError::UnknownVersion { .. })) => {
+            Err(error @ SnapshotError::Damaged { .. }) => {
                 tracing::warn!(shard = snapshot.shard.0, error = %error, "snapshot passed over");
             }
             Err(error) => return Err(error),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId, Term};
 use steward_cluster::raft::{ApplyError, Committed, DriverHandle, Role, StateMachine};
 use steward_cluster::store::{Direction, KeyRange, StateStore, WriteBatch, shard_prefix, snapshot};
@@ -28,7 +29,7 @@ impl Kept {
 
     /// Makes a snapshot of a shard and lies it ready; answers up to where it goes.
     pub(crate) fn snapshot(&self, shard: ShardId) -> LogIndex {
-        snapshot::write(&*self.store, shard, &|_| Term(1), &self.snapshots).unwrap().index
+        snapshot::write(&*self.store, shard, &|_| (Term(1), Format::FIRST), &self.snapshots).unwrap().index
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use steward_cluster::clock::{Clock, SystemClock};
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId};
 use steward_cluster::log::disk::FolderDisk;
 use steward_cluster::log::{Log, LogConfig};
@@ -113,7 +114,7 @@ impl Setup {
             address,
             zone: "a".to_owned(),
             version: "0.1.0".to_owned(),
-            format: 1,
+            format: Format::FIRST,
             cores: 2,
             shards: self.shards,
             replicas: 3,

@@ -3,6 +3,7 @@
 
 #[expect(dead_code, reason = "the harness of the nodes uses the rest of it")]
 mod etcd;
+mod formats;
 mod joining;
 mod outages;
 mod placing;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use etcd::Etcd;
 use steward_cluster::clock::SystemClock;
+use steward_cluster::format::Format;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{DataState, JoinConfig, JoinError, Joined, Membership, View, join};
 use uuid::Uuid;
@@ -33,7 +35,7 @@ pub(crate) fn node(etcd: &Etcd) -> JoinConfig {
         address: "127.0.0.1:7000".to_owned(),
         zone: "a".to_owned(),
         version: "0.1.0".to_owned(),
-        format: 1,
+        format: Format::FIRST,
         cores: 2,
         shards: 4,
         replicas: 3,

@@ -1,5 +1,6 @@
 //! The controller over a real etcd: it places what is reported, and another takes over when it dies.
 
+use steward_cluster::format::Format;
 use steward_cluster::ids::{NodeId, ShardId, Term};
 use steward_cluster::membership::{Members, Membership, View};
 use steward_cluster::placement::Controller;
@@ -11,7 +12,14 @@ const SHARDS: u16 = 4;
 
 /// What the leaders of all shards would say.
 fn report(membership: &Membership, voters: &[NodeId], term: u64) {
-    let members = |leader| Members { voters: voters.to_vec(), learners: vec![], leader, term: Term(term), lag: 0 };
+    let members = |leader| Members {
+        voters: voters.to_vec(),
+        learners: vec![],
+        leader,
+        term: Term(term),
+        lag: 0,
+        format: Format::FIRST,
+    };
     membership.report_members((0..SHARDS).map(|shard| (ShardId(shard), members(voters[0]))).collect());
 }
 

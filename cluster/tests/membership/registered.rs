@@ -1,5 +1,6 @@
 //! What nodes see of each other: registrations, wishes, hints.
 
+use steward_cluster::format::Format;
 use steward_cluster::ids::{NodeId, ShardId, Term};
 use steward_cluster::membership::Members;
 
@@ -57,6 +58,7 @@ async fn the_newest_word_on_each_shard_arrives() {
         leader: NodeId(2),
         term: Term(term),
         lag: 7,
+        format: Format::FIRST,
     };
     first.report_members(vec![(ShardId(3), members(4)), (ShardId(3), members(5))]);
     let view = until(&second, "all leaders", |view| view.leaders == [Some(NodeId(2)); 4]).await;

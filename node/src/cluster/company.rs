@@ -8,8 +8,9 @@ use steward_actors::shard::Shards;
 use steward_actors::supervisor;
 use steward_cluster::clock::Clock;
 use steward_cluster::divergence::Auditor;
+use steward_cluster::format::{Format, Obstacle};
 use steward_cluster::ids::NodeId;
-use steward_cluster::membership::{self, EtcdError, JoinError, Joined, Membership, View};
+use steward_cluster::membership::{self, EtcdError, FinalizeError, JoinError, Joined, Membership, View};
 use steward_cluster::peers::Peers;
 use steward_cluster::placement::{Controller, Executor};
 use tokio::sync::{Mutex, watch};
@@ -32,6 +33,17 @@ pub(crate) enum WishError {
     NotRegistered,
     #[error("etcd did not take it")]
     Etcd(#[from] EtcdError),
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+}
+
+impl From<FinalizeError> for WishError {
+    fn from(error: FinalizeError) -> Self {
+        match error {
+            FinalizeError::Obstacle(obstacle) => obstacle.into(),
+            FinalizeError::Etcd(error) => error.into(),
+        }
+    }
 }
 
 /// This node among the others.
@@ -132,6 +144,13 @@ impl Company {
         let active = self.active.lock().await;
         let active = active.as_ref().ok_or(WishError::NotRegistered)?;
         Ok(active.membership.wish_drain(node, drain).await?)
+    }
+
+    /// Lets every shard have the highest format that all nodes know, which is answered.
+    pub(crate) async fn finalize(&self) -> Result<Format, WishError> {
+        let active = self.active.lock().await;
+        let active = active.as_ref().ok_or(WishError::NotRegistered)?;
+        Ok(active.membership.finalize().await?)
     }
 
     /// Lets the others take over what this node leads, and goes. Its replicas are theirs to miss for a while.

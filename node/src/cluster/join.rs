@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use steward_cluster::clock::Clock;
+use steward_cluster::format::Format;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{self, DataState, EtcdTls, JoinConfig, JoinError, Joined};
 
@@ -13,8 +14,6 @@ use super::remembered::Remembered;
 use crate::config::Config;
 use crate::data_dir::{DataDir, Identity, JoinedCluster, NODE_ALONE};
 
-/// The newest entries this release writes and understands. Raised whenever older releases could not read them.
-const ENTRY_FORMAT: u32 = 1;
 /// What a fingerprint of the sealing key is made for, so that it fits nothing else.
 const FINGERPRINT_CONTEXT: &str = "steward 2026 fingerprint of a sealing key";
 /// Bytes of the fingerprint that are told.
@@ -125,7 +124,7 @@ fn join_config(config: &Config, identity: &Identity, node_key: &[u8], address: S
         address,
         zone: config.node.zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        format: ENTRY_FORMAT,
+        format: Format::NEWEST,
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         shards: config.storage.shards,
         replicas: cluster.replicas,

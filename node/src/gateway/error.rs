@@ -252,6 +252,9 @@ impl From<ExecuteError> for Refused {
 /// A store that cannot be read needs a human; the client learns only that.
 impl From<WishError> for Refused {
     fn from(error: WishError) -> Self {
+        if let WishError::Obstacle(obstacle) = &error {
+            return Self::new(Code::NotReady, obstacle.to_string());
+        }
         let cause: &dyn std::error::Error = &error;
         tracing::warn!(error = cause, "a wish of the operator was not noted");
         Self::new(Code::NotReady, "etcd cannot be asked just now, so the wish was not noted")

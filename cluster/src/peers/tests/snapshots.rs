@@ -8,9 +8,10 @@ use tempfile::TempDir;
 
 use super::relay::{Mode, Relay};
 use super::{Node, Setup, in_time};
+use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::peers::{AttemptError, FetchError, fetch_snapshot};
-use crate::store::snapshot::{self, SnapshotFile};
+use crate::store::snapshot::{self, SnapshotError, SnapshotFile};
 use crate::store::{Engine, WriteBatch, open, shard_prefix};
 
 const SHARD: ShardId = ShardId(3);
@@ -21,7 +22,7 @@ const VALUE_BYTES: usize = 100_000;
 const WASTE_BYTES: u64 = 512 * 1024;
 
 /// A snapshot of some 5 MB.
-fn snapshot_in(folder: &Path) -> SnapshotFile {
+fn snapshot_in(folder: &Path, format: Format) -> SnapshotFile {
     let state = tempfile::tempdir().unwrap();
     let store = open(Engine::Memory, state.path(), 8 << 20).unwrap();
     let mut batch = WriteBatch::default();
@@ -32,7 +33,7 @@ fn snapshot_in(folder: &Path) -> SnapshotFile {
     }
     batch.set_applied(SHARD, INDEX);
     store.write(batch).unwrap();
-    snapshot::write(&*store, SHARD, &|_| Term(2), folder).unwrap()
+    snapshot::write(&*store, SHARD, &|_| (Term(2), format), folder).unwrap()
 }
 
 /// A node that has a snapshot, and one that fetches it over a relay.
@@ -47,8 +48,12 @@ struct Pair {
 
 impl Pair {
     async fn new(mode: Mode) -> Self {
+        Self::of(Format::FIRST, mode).await
+    }
+
+    async fn of(format: Format, mode: Mode) -> Self {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let given = snapshot_in(from.path());
+        let given = snapshot_in(from.path(), format);
         let giver = Setup { snapshots: from.path().to_owned(), ..Setup::of(1) }.start().await;
         let taker = Setup::of(2).start().await;
         let relay = Relay::to(&giver.address, mode).await;
@@ -95,6 +100,19 @@ async fn a_snapshot_arrives_whole() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_a_newer_format_is_not_kept() {
+    let newer = Format(Format::NEWEST.0 + 1);
+    let pair = Pair::of(newer, Mode::Through).await;
+    let refused = pair.fetch().await.unwrap_err();
+    assert!(
+        matches!(&refused, FetchError::Unusable(SnapshotError::Newer { found, .. }) if *found == newer),
+        "{refused:?}"
+    );
+    assert!(pair.names().is_empty(), "{:?}", pair.names());
+    pair.stop().await;
+}
+
+#[tokio::test]
 async fn a_broken_transfer_goes_on_where_it_was() {
     let pair = Pair::new(Mode::CutAfter(1_200_000)).await;
     let got = pair.fetch().await.unwrap();
@@ -130,7 +148,7 @@ async fn more_than_the_snapshot_has_is_thrown_away() {
     let name = pair.given.path.file_name().unwrap().to_str().unwrap();
     let too_much = [fs::read(&pair.given.path).unwrap(), vec![0; 10]].concat();
     fs::write(pair.to.path().join(format!("{name}.fetch")), too_much).unwrap();
-    assert!(matches!(pair.fetch().await, Err(FetchError::Damaged(_))));
+    assert!(matches!(pair.fetch().await, Err(FetchError::Unusable(_))));
     let got = pair.fetch().await.unwrap();
     pair.assert_arrived(&got);
     pair.stop().await;
@@ -150,7 +168,7 @@ async fn a_snapshot_that_is_damaged_at_its_source_gets_no_name() {
     let mut bytes = fs::read(&pair.given.path).unwrap();
     bytes[2_000_000] ^= 1;
     fs::write(&pair.given.path, bytes).unwrap();
-    assert!(matches!(pair.fetch().await, Err(FetchError::Damaged(_))));
+    assert!(matches!(pair.fetch().await, Err(FetchError::Unusable(_))));
     assert_eq!(pair.names(), [""; 0]);
     pair.stop().await;
 }

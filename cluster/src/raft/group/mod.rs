@@ -24,6 +24,7 @@ use self::reads::Reads;
 use self::reseed::Reseed;
 use self::rest::Rest;
 use self::turn::Pending;
+use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::log::Batch;
 use crate::raft::storage::GroupLog;
@@ -173,6 +174,7 @@ impl<T> Group<T> {
             applied: LogIndex::default(),
             is_asleep: self.rest.is_asleep(),
             is_parked: self.reseed.is_sought,
+            format: Format::FIRST,
         }
     }
 

@@ -7,7 +7,8 @@
 //! - **N1 whole**: a file under its final name was complete and synced before it got that name.
 //! - **N2 checked first**: [`load`] reads and checks every byte before it touches the shard.
 //! - **N3 nothing unchecked**: every byte is under the header's checksum, a chunk's, or the hash of the whole.
-//! - **N4 engine-free**: the same keys give the same bytes, whatever engine they came from.
+//! - **N4 nothing unknown**: one of a format beyond what this binary knows is refused before anything is read from it.
+//! - **N5 engine-free**: the same keys give the same bytes, whatever engine they came from.
 
 mod folder;
 mod format;
@@ -22,11 +23,14 @@ pub use write::write;
 use std::path::PathBuf;
 
 use super::error::StoreError;
+use crate::format::Format;
 use crate::ids::{LogIndex, ShardId, Term};
 
 /// A snapshot on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
+    /// What it may hold.
+    pub format: Format,
     pub shard: ShardId,
     /// The entry up to which the keys hold the effects.
     pub index: LogIndex,
@@ -48,6 +52,7 @@ pub enum SnapshotError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("snapshot {path} is damaged at byte {offset}: {what}")]
     Damaged { path: PathBuf, offset: u64, what: &'static str },
-    #[error("snapshot {path} has format {version}, this binary knows {known}", known = format::VERSION)]
-    UnknownVersion { path: PathBuf, version: u16 },
+    /// It holds what this binary cannot read.
+    #[error("snapshot {path} is of {found}, this binary knows up to {known}: start the release that wrote it")]
+    Newer { path: PathBuf, found: Format, known: Format },
 }

@@ -11,6 +11,7 @@ use super::format::{
 };
 use super::{SnapshotError, SnapshotFile};
 use crate::failpoint::{Point, passed};
+use crate::format::Format;
 use crate::store::{StateStore, WriteBatch, keys};
 
 /// A load writes at most this many bytes of keys and values in one step, and the record that goes beyond.
@@ -75,8 +76,8 @@ fn read(path: &Path, each: &mut Each<'_>) -> Result<SnapshotFile, SnapshotError>
         return Err(reader.damaged(0, "the number of keys is not the header's"));
     }
     let hash = reader.trailer(&header_bytes)?;
-    let Header { shard, index, term, .. } = header;
-    Ok(SnapshotFile { shard, index, term, keys, path: path.to_owned(), bytes: reader.len, hash })
+    let Header { format, shard, index, term, .. } = header;
+    Ok(SnapshotFile { format, shard, index, term, keys, path: path.to_owned(), bytes: reader.len, hash })
 }
 
 /// A snapshot being read, with the place for messages.
@@ -119,8 +120,8 @@ impl<'a> Reader<'a> {
             Ok(header) => Ok((header, bytes)),
             Err(HeaderFault::Magic) => Err(self.damaged(0, "this is no snapshot")),
             Err(HeaderFault::Checksum) => Err(self.damaged(0, "the header does not match its checksum")),
-            Err(HeaderFault::Version(version)) => {
-                Err(SnapshotError::UnknownVersion { path: self.path.to_owned(), version })
+            Err(HeaderFault::Format(found)) => {
+                Err(SnapshotError::Newer { path: self.path.to_owned(), found, known: Format::NEWEST })
             }
         }
     }

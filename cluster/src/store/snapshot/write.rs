@@ -7,6 +7,7 @@ use std::path::Path;
 use super::folder::{file_name, sync_folder};
 use super::format::{CHUNK_BYTES, HEADER_BYTES, Header, TRAILER_MAGIC, chunk_head, put_record};
 use super::{SnapshotError, SnapshotFile};
+use crate::format::Format;
 use crate::ids::{LogIndex, ShardId, Term};
 use crate::store::StateStore;
 use crate::store::error::StoreError;
@@ -17,12 +18,12 @@ pub(super) const PART_SUFFIX: &str = "part";
 /// What is written is synced each so many bytes: one large sync at the end would hold up the log's on the same disk.
 const SYNC_EVERY_BYTES: usize = 1 << 20;
 
-/// Writes the shard as it stands now into `dir`, which must exist; `term_of` tells the term of the entry it stands at.
-/// One snapshot per shard at a time.
+/// Writes the shard as it stands now into `dir`, which must exist; `about` tells the term of the entry it stands at, and a
+/// format that covers everything up to there. One snapshot per shard at a time.
 pub fn write(
     store: &dyn StateStore,
     shard: ShardId,
-    term_of: &dyn Fn(LogIndex) -> Term,
+    about: &dyn Fn(LogIndex) -> (Term, Format),
     dir: &Path,
 ) -> Result<SnapshotFile, SnapshotError> {
     let part = dir.join(format!("{:05}.{PART_SUFFIX}", shard.0));
@@ -33,12 +34,13 @@ pub fn write(
     let mut out = Out::create(&part).map_err(fault("create"))?;
     let index = store.shard_view(shard, &mut |key, value| out.record(key, value).map_err(fault("write")))?;
     let (chunks, keys) = out.close_chunks().map_err(fault("write"))?;
-    let header = Header { shard, index, term: term_of(index), chunks, keys };
+    let (term, format) = about(index);
+    let header = Header { format, shard, index, term, chunks, keys };
     let (bytes, hash) = out.finish(&header).map_err(fault("write"))?;
     let path = dir.join(file_name(shard, index));
     fs::rename(&part, &path).map_err(fault("rename"))?;
     sync_folder(dir)?;
-    Ok(SnapshotFile { shard, index, term: header.term, keys, path, bytes, hash })
+    Ok(SnapshotFile { format, shard, index, term, keys, path, bytes, hash })
 }
 
 /// A snapshot under construction: room for the header, then chunks as they fill.

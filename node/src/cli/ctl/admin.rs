@@ -33,10 +33,11 @@ pub(super) async fn shards(client: &mut Client) -> anyhow::Result<()> {
             "applied": shard.applied_index,
             "snapshot": shard.snapshot_index,
             "live": shard.accounts_live,
+            "format": shard.format,
         })
     };
     let rows: Vec<Value> = shards.iter().map(row).collect();
-    client.out.rows(client.json, &rows, &["shard", "role", "term", "last", "applied", "snapshot", "live"])
+    client.out.rows(client.json, &rows, &["shard", "role", "term", "last", "applied", "snapshot", "live", "format"])
 }
 
 pub(super) async fn tasks(client: &mut Client, limit: u32) -> anyhow::Result<()> {

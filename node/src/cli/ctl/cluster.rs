@@ -21,6 +21,8 @@ pub(super) enum ClusterCommand {
     Shards,
     /// What keeps a shard from being where it should be
     Explain { shard: u32 },
+    /// Lets the shards have the highest format that all nodes know: from then on no node goes back to an older binary
+    Finalize,
     /// Writes the cluster back into an etcd that was wiped; run it on one node, with its settings
     Rebuild(RebuildArgs),
 }
@@ -55,6 +57,8 @@ pub(super) async fn cluster(client: &mut Client, command: Option<ClusterCommand>
                 "shards": cluster.shards.len(),
                 "on_their_way": moving,
                 "etcd_away_s": cluster.etcd_away_ms / 1000,
+                "format": cluster.format,
+                "format_known": cluster.format_known,
             });
             if client.json {
                 (shown["nodes"], shown["shards"]) = (Value::Array(nodes), Value::Array(shards));
@@ -62,11 +66,11 @@ pub(super) async fn cluster(client: &mut Client, command: Option<ClusterCommand>
             client.out.one(client.json, &shown)
         }
         Some(ClusterCommand::Nodes) => {
-            let columns = ["node", "address", "zone", "version", "leads", "holds", "draining", "controller"];
+            let columns = ["node", "address", "zone", "version", "format", "leads", "holds", "draining", "controller"];
             client.out.rows(client.json, &nodes, &columns)
         }
         Some(ClusterCommand::Shards) => {
-            let columns = ["shard", "leader", "term", "voters", "learners", "wanted", "lag", "waits_for"];
+            let columns = ["shard", "leader", "term", "format", "voters", "learners", "wanted", "lag", "waits_for"];
             client.out.rows(client.json, &shards, &columns)
         }
         Some(ClusterCommand::Explain { shard }) => {
@@ -74,6 +78,10 @@ pub(super) async fn cluster(client: &mut Client, command: Option<ClusterCommand>
                 bail!("there is no shard {shard}; the cluster has {}", cluster.shards.len());
             };
             client.out.one(client.json, &shard_row(row))
+        }
+        Some(ClusterCommand::Finalize) => {
+            let answer = client.admin().finalize_cluster(pb::FinalizeClusterRequest {}).await?.into_inner();
+            client.out.one(client.json, &json!({"format": answer.format}))
         }
         Some(ClusterCommand::Rebuild(_)) => bail!("a rebuild asks no node"),
     }
@@ -99,6 +107,7 @@ fn node_row(node: &pb::ClusterNode) -> Value {
         "address": node.address,
         "zone": node.zone,
         "version": node.version,
+        "format": node.format,
         "leads": node.leads,
         "holds": node.holds,
         "draining": node.draining,
@@ -111,6 +120,7 @@ fn shard_row(shard: &pb::ClusterShard) -> Value {
         "shard": shard.shard,
         "leader": shard.leader,
         "term": shard.term,
+        "format": shard.format,
         "voters": shard.voters,
         "learners": shard.learners,
         "wanted": shard.wanted,

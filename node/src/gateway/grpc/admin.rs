@@ -68,6 +68,7 @@ impl AdminService for Admin {
             applied_index: row.applied_index.0,
             snapshot_index: row.snapshot_index.0,
             accounts_live: count(row.accounts_live),
+            format: row.format.0.into(),
         });
         Ok(Response::new(pb::ListShardsResponse { shards: shards.collect() }))
     }
@@ -112,6 +113,17 @@ impl AdminService for Admin {
         let (caller, _, _) = wire::open(&self.gateway, request)?;
         caller.operator_proof()?;
         Ok(Response::new(overview::of(self.company()?)))
+    }
+
+    async fn finalize_cluster(
+        &self,
+        request: Request<pb::FinalizeClusterRequest>,
+    ) -> Result<Response<pb::FinalizeClusterResponse>, Status> {
+        let (caller, _, _) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        let format = self.company()?.finalize().await.map_err(Refused::from)?;
+        tracing::info!(%format, "the operator lets all shards have it");
+        Ok(Response::new(pb::FinalizeClusterResponse { format: format.0.into() }))
     }
 
     async fn drain_node(

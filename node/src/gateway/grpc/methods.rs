@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 30] = [
+const METHODS: [(&str, Route); 31] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     ("/steward.account.v1.AccountService/ListAccounts", Route::Here),
@@ -40,6 +40,7 @@ const METHODS: [(&str, Route); 30] = [
     ("/steward.admin.v1.AdminService/ResumeAccount", Route::Leader(Once)),
     ("/steward.admin.v1.AdminService/ListTasks", Route::Here),
     ("/steward.admin.v1.AdminService/GetCluster", Route::Here),
+    ("/steward.admin.v1.AdminService/FinalizeCluster", Route::Here),
     ("/steward.admin.v1.AdminService/DrainNode", Route::Here),
 ];
 

@@ -1,5 +1,6 @@
 //! The cluster as operators see it: nodes, shards, and what keeps a shard from being where it should be.
 
+use steward_cluster::format::{self, Format};
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{Members, Placement, View};
 use steward_proto::admin::v1 as pb;
@@ -21,6 +22,7 @@ pub(super) fn of(company: &Company) -> pb::GetClusterResponse {
             wanted: wanted.as_ref().map(|wanted| numbers(&wanted.replicas)).unwrap_or_default(),
             lag: is.map_or(0, |is| is.lag),
             waits_for: waits_for(&view, wanted.as_ref(), is),
+            format: is.map_or(Format::FIRST, |is| is.format).0.into(),
         }
     });
     let shards: Vec<pb::ClusterShard> = shards.collect();
@@ -33,10 +35,13 @@ pub(super) fn of(company: &Company) -> pb::GetClusterResponse {
         holds: count(&shards, |shard| shard.voters.contains(&node.0) || shard.learners.contains(&node.0)),
         draining: view.is_draining(*node),
         controller: view.controller == Some(*node),
+        format: info.format.0.into(),
     });
     pb::GetClusterResponse {
         name: company.name().to_owned(),
         nodes: nodes.collect(),
+        format: shards.iter().map(|shard| shard.format).min().unwrap_or_default(),
+        format_known: format::least_known(&view).0.into(),
         shards,
         etcd_away_ms: u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
     }
@@ -93,7 +98,7 @@ mod tests {
             address: "localhost:1".to_owned(),
             zone: String::new(),
             version: "1".to_owned(),
-            format: 1,
+            format: Format::FIRST,
             cores: 2,
             data: uuid::Uuid::nil(),
             draining: false,
@@ -113,7 +118,7 @@ mod tests {
         };
         let members = |voters: &[u64], learners: &[u64]| {
             let (voters, learners) = (nodes(voters), nodes(learners));
-            Some(Members { voters, learners, leader: NodeId(1), term: Term(2), lag: 0 })
+            Some(Members { voters, learners, leader: NodeId(1), term: Term(2), lag: 0, format: Format::FIRST })
         };
         let table = [
             (wants(&[1], 1), None, "its leader has not said where it is"),
