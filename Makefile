@@ -30,11 +30,12 @@ chaos:
 	cargo build --locked -p steward-node --bin steward --features failpoints
 	cp $(TARGET)/debug/steward $(TARGET)/debug/steward-failpoints
 	cargo build --locked -p steward-node --bin steward
+	cargo build --locked -p steward-node --features previous --bin steward-previous
 	cargo test --locked -p steward-tests --features chaos --test cluster -- --test-threads 1 --nocapture
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --features steward-tests/chaos,steward-node/failpoints -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features steward-tests/chaos,steward-node/failpoints,steward-node/previous -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 mutants:

@@ -21,6 +21,8 @@ mod power;
 mod slow;
 mod spare;
 mod sync;
+#[cfg(feature = "chaos")]
+mod upgrade;
 mod work;
 mod zombie;
 

@@ -14,7 +14,7 @@ use super::etcd::Etcd;
 use super::network::Network;
 use super::node::{Node, NodeBuilder};
 use super::picture::Picture;
-use super::process::steward_beside;
+use super::process::{Release, steward_beside};
 use super::replicas;
 use super::wait::{eventually, found_within};
 use super::whereabouts::{Address, Nodes};
@@ -40,11 +40,13 @@ pub struct Shape {
     pub tls: bool,
     /// Settings of every node, as `--set` takes them.
     pub settings: &'static [&'static str],
+    /// What the nodes run at first.
+    pub release: Release,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false, settings: &[] }
+        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false, settings: &[], release: Release::This }
     }
 }
 
@@ -116,6 +118,7 @@ impl Cluster {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let mut node = Node::builder()
             .among_faults()
+            .release(self.shape.release)
             .set(&format!("node.id={id}"))
             .set(&format!("node.key_file={}", file("seal.key")))
             .set(&format!("auth.operator_key_file={}", file("operator.key")))
@@ -198,6 +201,22 @@ impl Cluster {
     #[must_use]
     pub fn network(&self) -> &Network {
         self.network.as_ref().expect("the cluster was started in a network")
+    }
+
+    /// Stops a node in good order and starts another release over its data.
+    pub async fn roll(&mut self, id: u64, release: Release) {
+        self.terminate(id).await;
+        let unled = self.unled();
+        assert!(unled.is_empty(), "node {id} ended before it had given {unled:?} away");
+        self.node_mut(id).becomes(release);
+        self.restart(id);
+        self.placed().await;
+    }
+
+    /// The format in force in all shards, and the one that all nodes know, by the word of any node.
+    #[must_use]
+    pub fn formats(&self) -> Option<(u16, u16)> {
+        Some(self.picture()?.formats())
     }
 
     /// The cluster as one of its nodes sees it; nothing while none can say.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::api::Api;
 use super::http::{Headers, Http, Reply};
 use super::log_watch::{self, Alarm};
-use super::process::{Launch, NodeProcess, steward_beside};
+use super::process::{Launch, NodeProcess, Release, steward_beside};
 use super::wait::{WAIT_MAX, eventually, within};
 
 /// How long a node may take to stop in good order.
@@ -44,6 +44,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn set(mut self, setting: &str) -> Self {
         self.launch = self.launch.set(setting);
+        self
+    }
+
+    /// Runs another release.
+    #[must_use]
+    pub fn release(mut self, release: Release) -> Self {
+        self.launch.steward = release.steward();
         self
     }
 
@@ -155,9 +162,9 @@ impl Node {
         self.launch.settings.push(setting.to_owned());
     }
 
-    /// From the next start on it is another build.
-    pub fn becomes(&mut self, steward: PathBuf) {
-        self.launch.steward = steward;
+    /// From the next start on the node runs this release.
+    pub fn becomes(&mut self, release: Release) {
+        self.launch.steward = release.steward();
     }
 
     /// Changes what the next start finds in its environment.

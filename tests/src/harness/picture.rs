@@ -8,6 +8,10 @@ const NOBODY: u64 = 0;
 /// All of it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Picture {
+    /// The format in force in all shards.
+    format: u16,
+    /// The format that all nodes know.
+    format_known: u16,
     pub(super) shards: Vec<ShardPlace>,
 }
 
@@ -24,6 +28,11 @@ pub(super) struct ShardPlace {
 impl Picture {
     pub(super) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
+    }
+
+    /// The format in force in all shards, and the one that all nodes know.
+    pub(super) fn formats(&self) -> (u16, u16) {
+        (self.format, self.format_known)
     }
 
     /// Who leads most shards.

@@ -46,17 +46,41 @@ pub struct NodeProcess {
     pub ready_in: Duration,
 }
 
+/// Which release a node runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// This one.
+    #[default]
+    This,
+    /// The one before, which does not know the newest format.
+    Previous,
+}
+
+impl Release {
+    /// Its binary, built with this test.
+    pub(super) fn steward(self) -> PathBuf {
+        match self {
+            Self::This => steward_beside(),
+            Self::Previous => beside("steward-previous", "make chaos"),
+        }
+    }
+}
+
 /// The binary that was built with this test.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn steward_beside() -> PathBuf {
+    beside("steward", "make test")
+}
+
+fn beside(name: &str, made_by: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
-    let steward = test.parent().and_then(Path::parent).map(|target| target.join("steward"));
-    let steward = steward.expect("tests lie two folders below the target folder");
-    assert!(steward.exists(), "{} is not built: run `make test`, or `cargo build -p steward-node`", steward.display());
-    steward
+    let binary = test.parent().and_then(Path::parent).map(|target| target.join(name));
+    let binary = binary.expect("tests lie two folders below the target folder");
+    assert!(binary.exists(), "{} is not built: run `{made_by}`, which does that first", binary.display());
+    binary
 }
 
 impl Launch {
