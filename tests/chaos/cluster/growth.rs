@@ -1,5 +1,7 @@
 //! One node that becomes three and one again, with clients at work all the time.
 
+use std::collections::BTreeSet;
+
 use steward_proto::event::v1::{AckConsumerRequest, GetConsumerRequest};
 use steward_tests::harness::{Api, Cluster, Run, Shape};
 
@@ -9,6 +11,12 @@ const ACCOUNT: &str = "account-0";
 const CONSUMER: &str = "ledger";
 /// Where the consumer stands; the account's first events are those of its setup.
 const CURSOR: u64 = 2;
+
+/// The formats of the shards a node holds, by its own word.
+fn formats(cluster: &Cluster, node: u64) -> BTreeSet<u64> {
+    let rows = cluster.node(node).ctl_json(&["shards"]);
+    rows.as_array().expect("shards are a list").iter().filter_map(|row| row["format"].as_u64()).collect()
+}
 
 async fn cursor(api: &Api) -> u64 {
     let request = GetConsumerRequest { account_id: ACCOUNT.to_owned(), consumer: CONSUMER.to_owned() };
@@ -25,6 +33,8 @@ async fn one_node_becomes_three_and_one_again() {
     cluster.add();
     cluster.add();
     cluster.placed().await;
+    let first = formats(&cluster, 1);
+    assert_eq!((formats(&cluster, 2), formats(&cluster, 3)), (first.clone(), first), "a snapshot brings its format");
     run.goes_on(A_WHILE).await;
     assert_eq!(cursor(&cluster.node(3).api().await).await, CURSOR);
     for node in [1, 2] {
