@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use steward_tests::harness::{Cluster, Run, Shape, steward_beside};
+use steward_tests::harness::{Build, Cluster, Run, Shape};
 use tempfile::TempDir;
 
 use crate::{A_WHILE, PLAN, close};
@@ -32,9 +32,7 @@ impl Fuse {
         let file = folder.path().join("point");
         cluster.terminate(VICTIM).await;
         let victim = cluster.node_mut(VICTIM);
-        let build = steward_beside().with_file_name("steward-failpoints");
-        assert!(build.exists(), "{} is not built: run `make chaos`", build.display());
-        victim.becomes(build);
+        victim.becomes(Build::Failpoints);
         victim.environment("FAILPOINT_FILE", &file.display().to_string());
         cluster.restart(VICTIM);
         cluster.placed().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use steward_tests::harness::{Cluster, Node, Platform, Release, Run, Shape, WAIT_MAX, eventually, now_ms};
+use steward_tests::harness::{Build, Cluster, Node, Platform, Run, Shape, WAIT_MAX, eventually, now_ms};
 
 use crate::{A_WHILE, PLAN, close};
 
@@ -36,29 +36,29 @@ async fn see(cluster: &Cluster, in_force: u16, known: u16) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
-    let shape = Shape { release: Release::Previous, shards: SHARDS, ..Shape::default() };
+    let shape = Shape { build: Build::Previous, shards: SHARDS, ..Shape::default() };
     let mut cluster = Cluster::start(shape).await;
     let run = Run::start(PLAN, cluster.known()).await;
     run.goes_on(A_WHILE).await;
     for id in [1, 2] {
-        cluster.roll(id, Release::This).await;
+        cluster.roll(id, Build::This).await;
         run.goes_on(A_WHILE).await;
     }
     see(&cluster, OLD, OLD).await;
     let refused = finalize(&cluster, 1).expect_err("a node is behind");
     assert!(refused.contains("node 3 runs version") && refused.contains("upgrade it first"), "{refused}");
-    cluster.roll(3, Release::This).await;
+    cluster.roll(3, Build::This).await;
     run.goes_on(A_WHILE).await;
     see(&cluster, OLD, NEW).await;
     assert_eq!(checks(&cluster).await, 0, "something new was written before anybody said so");
 
     for id in [1, 2, 3] {
-        cluster.roll(id, Release::Previous).await;
+        cluster.roll(id, Build::Previous).await;
         run.goes_on(A_WHILE).await;
     }
     see(&cluster, OLD, OLD).await;
     for id in [3, 2, 1] {
-        cluster.roll(id, Release::This).await;
+        cluster.roll(id, Build::This).await;
         run.goes_on(A_WHILE).await;
     }
     finalize(&cluster, 2).expect("all nodes know it");
@@ -76,7 +76,7 @@ async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
 async fn cannot_go_back(cluster: &mut Cluster) {
     cluster.terminate(3).await;
     let node = cluster.node_mut(3);
-    node.becomes(Release::Previous);
+    node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
     assert!(refused.contains("cluster chaos has format 2 in force, this binary knows up to format 1"), "{refused}");
@@ -84,14 +84,14 @@ async fn cannot_go_back(cluster: &mut Cluster) {
     let refused = cluster.node(3).refuses_to_start();
     cluster.etcd_goes_on();
     assert!(refused.contains("has format 2 in force, this binary knows up to format 1: start version"), "{refused}");
-    cluster.node_mut(3).becomes(Release::This);
+    cluster.node_mut(3).becomes(Build::This);
     cluster.restart(3);
     cluster.placed().await;
 }
 
 #[tokio::test]
 async fn a_node_that_is_alone_raises_by_itself_and_does_not_go_back() {
-    let mut node = Node::builder().release(Release::Previous).start();
+    let mut node = Node::builder().build(Build::Previous).start();
     let api = node.api().await;
     api.create_account("acme").await;
     let (scheme, secret) = (Platform::GitHub.scheme(), Platform::GitHub.secret());
@@ -103,17 +103,17 @@ async fn a_node_that_is_alone_raises_by_itself_and_does_not_go_back() {
     assert_eq!(send(&node, 1).await, 200);
     assert_eq!(node.metric("steward_format_in_force").await, u64::from(OLD));
     assert!(node.terminate().await.success());
-    node.becomes(Release::This);
+    node.becomes(Build::This);
     node.restart();
     assert_eq!(send(&node, 2).await, 200);
     let raised = async || (node.metric("steward_format_in_force").await == u64::from(NEW)).then_some(());
     eventually(WAIT_MAX, "the newest format", raised).await;
     assert!(node.terminate().await.success());
-    node.becomes(Release::Previous);
+    node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
     assert!(refused.contains("has format 2 in force, this binary knows up to format 1: start version"), "{refused}");
-    node.becomes(Release::This);
+    node.becomes(Build::This);
     node.restart();
     assert_eq!(send(&node, 3).await, 200);
 }

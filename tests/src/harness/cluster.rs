@@ -14,7 +14,7 @@ use super::etcd::Etcd;
 use super::network::Network;
 use super::node::{Node, NodeBuilder};
 use super::picture::Picture;
-use super::process::{Release, steward_beside};
+use super::process::{Build, steward_beside};
 use super::replicas;
 use super::wait::{eventually, found_within};
 use super::whereabouts::{Address, Nodes};
@@ -41,12 +41,12 @@ pub struct Shape {
     /// Settings of every node, as `--set` takes them.
     pub settings: &'static [&'static str],
     /// What the nodes run at first.
-    pub release: Release,
+    pub build: Build,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false, settings: &[], release: Release::This }
+        Self { nodes: 3, shards: 8, replicas: 3, etcd: 1, tls: false, settings: &[], build: Build::This }
     }
 }
 
@@ -118,7 +118,7 @@ impl Cluster {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let mut node = Node::builder()
             .among_faults()
-            .release(self.shape.release)
+            .build(self.shape.build)
             .set(&format!("node.id={id}"))
             .set(&format!("node.key_file={}", file("seal.key")))
             .set(&format!("auth.operator_key_file={}", file("operator.key")))
@@ -204,11 +204,11 @@ impl Cluster {
     }
 
     /// Stops a node in good order and starts another release over its data.
-    pub async fn roll(&mut self, id: u64, release: Release) {
+    pub async fn roll(&mut self, id: u64, build: Build) {
         self.terminate(id).await;
         let unled = self.unled();
         assert!(unled.is_empty(), "node {id} ended before it had given {unled:?} away");
-        self.node_mut(id).becomes(release);
+        self.node_mut(id).becomes(build);
         self.restart(id);
         self.placed().await;
     }

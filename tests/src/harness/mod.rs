@@ -46,7 +46,7 @@ pub use meter::Measured;
 pub use network::Network;
 pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
-pub use process::{Launch, NodeProcess, Release, steward_beside};
+pub use process::{Build, Launch, NodeProcess, steward_beside};
 pub use sign::{Delivery, Platform};
 pub use strace::Tracer;
 pub use throttle::Throttle;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::api::Api;
 use super::http::{Headers, Http, Reply};
 use super::log_watch::{self, Alarm};
-use super::process::{Launch, NodeProcess, Release, steward_beside};
+use super::process::{Build, Launch, NodeProcess, steward_beside};
 use super::wait::{WAIT_MAX, eventually, within};
 
 /// How long a node may take to stop in good order.
@@ -47,10 +47,10 @@ impl NodeBuilder {
         self
     }
 
-    /// Runs another release.
+    /// Runs another build.
     #[must_use]
-    pub fn release(mut self, release: Release) -> Self {
-        self.launch.steward = release.steward();
+    pub fn build(mut self, build: Build) -> Self {
+        self.launch.steward = build.steward();
         self
     }
 
@@ -162,9 +162,9 @@ impl Node {
         self.launch.settings.push(setting.to_owned());
     }
 
-    /// From the next start on the node runs this release.
-    pub fn becomes(&mut self, release: Release) {
-        self.launch.steward = release.steward();
+    /// From the next start on it is another build.
+    pub fn becomes(&mut self, build: Build) {
+        self.launch.steward = build.steward();
     }
 
     /// Changes what the next start finds in its environment.

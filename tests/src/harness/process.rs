@@ -46,22 +46,25 @@ pub struct NodeProcess {
     pub ready_in: Duration,
 }
 
-/// Which release a node runs.
+/// Which build a node runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Release {
-    /// This one.
+pub enum Build {
+    /// This release.
     #[default]
     This,
-    /// The one before, which does not know the newest format.
+    /// The release before, which does not know the newest format.
     Previous,
+    /// This release, dying at a point that a file names.
+    Failpoints,
 }
 
-impl Release {
-    /// Its binary, built with this test.
+impl Build {
+    /// Its binary, beside this test.
     pub(super) fn steward(self) -> PathBuf {
         match self {
             Self::This => steward_beside(),
             Self::Previous => beside("steward-previous", "make chaos"),
+            Self::Failpoints => beside("steward-failpoints", "make chaos"),
         }
     }
 }
