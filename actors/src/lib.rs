@@ -8,6 +8,7 @@ pub mod domain;
 pub mod egress;
 pub mod elsewhere;
 pub mod feed;
+pub mod log_feed;
 pub mod metrics;
 pub mod model;
 pub mod sandbox;

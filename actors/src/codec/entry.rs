@@ -10,7 +10,7 @@ use steward_proto::record::v1 as wire;
 use super::decode::{self, DecodeError};
 use super::encode;
 use crate::domain::account::{Answer, Event, Idempotency, Mark};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, ConsumerId};
 use crate::shard::FeedEntry;
 
 /// Field 1 of an entry, as bytes of a length: what stands before each decision.
@@ -120,19 +120,42 @@ impl Barrier {
     }
 }
 
+/// How far a consumer of everything has come in a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShardAcked {
+    pub(crate) consumer: ConsumerId,
+    pub(crate) index: LogIndex,
+}
+
+impl ShardAcked {
+    /// Its bytes within an entry, between those of decisions.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let acked = wire::ShardAcked { consumer: self.consumer.to_string(), index: self.index.0 };
+        wire::Entry { acked: vec![acked], ..wire::Entry::default() }.encode_to_vec()
+    }
+}
+
 /// What an entry holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) decisions: Vec<Decision>,
     pub(crate) is_check: bool,
     pub(crate) barrier: Option<Barrier>,
+    pub(crate) acked: Vec<ShardAcked>,
 }
 
 /// An entry from its bytes.
 pub(crate) fn decode_entry(data: Bytes) -> Result<Entry, DecodeError> {
-    let wire::Entry { decided, check, barrier } = wire::Entry::decode(data)?;
+    let wire::Entry { decided, check, barrier, acked } = wire::Entry::decode(data)?;
     let decisions = decided.into_iter().map(decision).collect::<Result<_, _>>()?;
-    Ok(Entry { decisions, is_check: check.is_some(), barrier: barrier.map(Barrier::of) })
+    let acked = acked.into_iter().map(shard_acked).collect::<Result<_, _>>()?;
+    Ok(Entry { decisions, is_check: check.is_some(), barrier: barrier.map(Barrier::of), acked })
+}
+
+fn shard_acked(stored: wire::ShardAcked) -> Result<ShardAcked, DecodeError> {
+    let consumer = ConsumerId::parse(&stored.consumer)
+        .map_err(|_| DecodeError::Field { field: "consumer", value: stored.consumer.clone() })?;
+    Ok(ShardAcked { consumer, index: LogIndex(stored.index) })
 }
 
 fn decision(stored: wire::Decided) -> Result<Decision, DecodeError> {
@@ -185,4 +208,9 @@ pub(crate) fn decode_feed_row(seq: u64, bytes: Bytes) -> Result<FeedEntry, Decod
 /// When the event of a feed row happened, without reading the rest.
 pub(crate) fn time_of_feed_row(bytes: Bytes) -> Result<Timestamp, DecodeError> {
     Ok(Timestamp(wire::FeedEvent::decode(bytes)?.time_ms))
+}
+
+/// The entry that brought the event of a feed row.
+pub(crate) fn index_of_feed_row(bytes: Bytes) -> Result<LogIndex, DecodeError> {
+    Ok(LogIndex(wire::FeedEvent::decode(bytes)?.index))
 }

@@ -10,6 +10,7 @@
 mod decode;
 mod encode;
 mod entry;
+mod runs;
 mod view;
 
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod samples;
 mod tests;
 
 pub(crate) use entry::{
-    Barrier, Decision, decode_entry, decode_feed_row, encode_check, encode_feed_row, time_of_feed_row,
+    Barrier, Decision, ShardAcked, decode_entry, decode_feed_row, encode_check, encode_feed_row, index_of_feed_row,
+    time_of_feed_row,
 };
+pub(crate) use runs::{Run, Runs};
 pub use view::{data_json, event_type, public_event};

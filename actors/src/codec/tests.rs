@@ -15,10 +15,11 @@ use super::decode::DecodeError;
 use super::entry::Entry;
 use super::samples::{EVENT_KINDS, MARK_KINDS, Parts, event, mark};
 use super::{
-    Barrier, Decision, data_json, decode, decode_entry, decode_feed_row, encode, encode_check, encode_feed_row,
+    Barrier, Decision, Runs, ShardAcked, data_json, decode, decode_entry, decode_feed_row, encode, encode_check,
+    encode_feed_row,
 };
 use crate::domain::account::{Answer, Event, Idempotency};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, Id};
 
 fn parts() -> impl Strategy<Value = Parts> {
     let numbers = (any::<u64>(), any::<u32>(), any::<u16>(), 0..99_usize, any::<bool>());
@@ -52,12 +53,19 @@ fn decision(p: &Parts) -> Decision {
     }
 }
 
+fn acked(p: &Parts) -> ShardAcked {
+    ShardAcked { consumer: Id::parse(&p.id).unwrap(), index: LogIndex(p.number) }
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_decodes_to_an_equal_value(one in parts(), two in parts()) {
         let decisions = vec![decision(&one), decision(&two)];
-        let entry: Vec<u8> = decisions.iter().flat_map(|decision| decision.encode().to_vec()).collect();
-        prop_assert_eq!(decode_entry(Bytes::from(entry)).unwrap().decisions, decisions.clone());
+        let mut entry: Vec<u8> = decisions.iter().flat_map(|decision| decision.encode().to_vec()).collect();
+        entry.splice(0..0, acked(&one).encode());
+        entry.extend(acked(&two).encode());
+        let decoded = decode_entry(Bytes::from(entry)).unwrap();
+        prop_assert_eq!((decoded.decisions, decoded.acked), (decisions.clone(), vec![acked(&one), acked(&two)]));
         for (seq, cause_seq, event) in decisions[0].numbered() {
             let row = encode_feed_row(&decisions[0], LogIndex(9), cause_seq, event);
             let entry = decode_feed_row(seq, Bytes::from(row)).unwrap();
@@ -91,6 +99,10 @@ fn stored() -> String {
     writeln!(text, "decision 1 {}", hex::encode(small.encode())).unwrap();
     writeln!(text, "check 1 {}", hex::encode(encode_check())).unwrap();
     writeln!(text, "barrier 2 {}", hex::encode(barrier(2).entry())).unwrap();
+    writeln!(text, "acked 1 {}", hex::encode(acked(&fixed).encode())).unwrap();
+    let mut runs = Runs::default();
+    runs.add(&small);
+    writeln!(text, "runs 1 {}", hex::encode(runs.take_row().unwrap())).unwrap();
     text
 }
 
@@ -127,6 +139,8 @@ fn stored_bytes_never_change() {
             }
             "check" => assert!(decode_entry(Bytes::from(bytes)).unwrap().is_check),
             "barrier" => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().barrier, Some(barrier(2))),
+            "acked" => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().acked, [acked(&Parts::fixed())]),
+            "runs" => assert_eq!(Runs::decode(Bytes::from(bytes)).unwrap().len(), 1),
             _ => assert_eq!(decode_entry(Bytes::from(bytes)).unwrap().decisions.len(), 1),
         }
     }

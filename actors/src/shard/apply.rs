@@ -40,8 +40,10 @@ impl StateMachine for Machine {
     fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
         // Until it is known: nobody may take what is being loaded for less than it is.
         self.node.driver().note_format(shard, Format::NEWEST);
+        self.node.tips.replacing(shard);
         let installed = self.node.snapshots.install(&*self.node.store, shard, index);
         installed.map_err(|error| ApplyError { source: error.into() })?;
+        self.node.tips.replaced(shard, index);
         let digest = Digest::read(&*self.node.store, shard).map_err(|error| ApplyError { source: error.into() })?;
         if let Some(check) = digest.check(shard) {
             self.node.driver().note_check(check);
@@ -56,8 +58,10 @@ impl StateMachine for Machine {
 
     fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {
         self.node.yield_shard(shard);
+        self.node.tips.replacing(shard);
         let forgotten = self.node.snapshots.forget(&*self.node.store, shard);
         forgotten.map_err(|error| ApplyError { source: error.into() })?;
+        self.node.tips.replaced(shard, LogIndex(0));
         self.node.replaced(shard);
         tracing::info!(shard = shard.0, "the shard has left this node");
         Ok(())
@@ -84,6 +88,7 @@ impl Machine {
     fn write(&self, entries: &[Committed<'_>]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut projection = Projection::new(&*self.node.store);
         self.node.remembered.forget_into(&mut projection, &self.node)?;
+        self.node.bygone.forget_into(&mut projection);
         let (mut decisions, mut checks, mut raised) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             let decoded = decode_entry(entry.data.clone())?;
@@ -95,6 +100,7 @@ impl Machine {
                 projection.add(entry.shard, entry.index, &decision)?;
                 decisions.push((entry.shard, decision));
             }
+            decoded.acked.iter().for_each(|acked| projection.acknowledge_shard(entry.shard, acked));
             let digest = projection.applied(entry.shard, entry.index, decoded.is_check)?;
             if decoded.is_check {
                 checks.extend(digest.check(entry.shard));
@@ -106,6 +112,7 @@ impl Machine {
         self.node.store.write(projection.finish())?;
         metrics::checks(checks.len());
         checks.into_iter().for_each(|check| self.node.driver().note_check(check));
+        self.node.tips.tell(entries.iter().map(|entry| (entry.shard, entry.index)));
         self.tell(&decisions);
         Ok(())
     }

@@ -20,16 +20,21 @@ use steward_cluster::store::StateStore;
 use tokio::sync::oneshot;
 
 use super::ExecuteError;
-use super::admit::{Gate, Permit, weight};
+use super::admit::{Gate, Limit, Permit, weight};
 use super::node::Node;
 use super::reply::{Outcome, Reply};
 use super::writer::{Ticket, Writer};
 use crate::account::{AccountActor, Execute, Waking};
-use crate::domain::account::Asked;
+use crate::codec::ShardAcked;
+use crate::domain::account::{Answer, Asked};
 use crate::domain::ids::AccountId;
 
 /// How many of the least recently used actors are looked at for an idle one.
 const RETIRE_LOOKS_MAX: usize = 64;
+/// Acknowledgements of consumers of everything in hand.
+const CONSUMERS_IN_HAND: Limit = Limit { commands: 256, bytes: 1 << 20 };
+/// What one of them takes in memory.
+const ACKNOWLEDGED_BYTES: usize = 256;
 /// When to come back for an account that waits for its last decisions to be applied.
 const RETRY_SOON: Duration = Duration::from_millis(50);
 
@@ -48,6 +53,8 @@ pub(crate) struct Lead {
     desk: Arc<Desk>,
     supervisor: ActorRef<()>,
     gate: Arc<Gate>,
+    /// What consumers of everything have in hand.
+    consumers: Arc<Gate>,
     over: Arc<AtomicBool>,
     directory: Mutex<Directory>,
 }
@@ -83,7 +90,8 @@ impl Lead {
             let gate = Gate::new("shard", node.limits.shard);
             let (names, resting) = (HashMap::new(), HashMap::new());
             let directory = Mutex::new(Directory { awake: LruCache::unbounded(), names, resting });
-            Self { term, node, desk: Arc::new(desk), supervisor, gate, over: Arc::default(), directory }
+            let consumers = Gate::new("consumers of everything", CONSUMERS_IN_HAND);
+            Self { term, node, desk: Arc::new(desk), supervisor, gate, consumers, over: Arc::default(), directory }
         })
     }
 
@@ -98,6 +106,15 @@ impl Lead {
         let (reply, receiver) = Reply::new(self.desk.shard, Arc::clone(&self.over), permit);
         // The reply of a message that comes back, from an actor that just stopped, answers when it is dropped.
         awake.actor.send_message(Execute { asked, reply }).ok();
+        Ok(receiver)
+    }
+
+    /// Writes down how far a consumer of everything has come.
+    pub(crate) fn acknowledge(&self, acked: &ShardAcked) -> Result<oneshot::Receiver<Outcome>, ExecuteError> {
+        let permit = Permit::take([&self.consumers, &self.gate, &self.node.gate], ACKNOWLEDGED_BYTES)?;
+        let (reply, receiver) = Reply::new(self.desk.shard, Arc::clone(&self.over), permit);
+        let answer = Answer { id: acked.consumer.to_string(), seq: acked.index.0, repeated: false };
+        self.desk.writer.append(&acked.encode(), reply, Ok(answer));
         Ok(receiver)
     }
 

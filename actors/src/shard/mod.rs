@@ -7,10 +7,13 @@ mod admit;
 mod apply;
 mod barriers;
 mod comparing;
+mod consumers;
 mod digest;
+mod entries;
 mod followers;
 mod housekeeping;
 mod lead;
+mod lost;
 mod node;
 mod open;
 mod place;
@@ -24,23 +27,29 @@ mod shards;
 mod snapshots;
 mod sweep;
 mod timers;
+mod tips;
 mod wake;
 mod writer;
 
+#[cfg(test)]
+mod entries_tests;
 #[cfg(test)]
 mod projection_tests;
 
 pub use admit::{Limit, Limits};
 pub use barriers::NewerFormat;
+pub use consumers::AcknowledgeError;
 pub use open::{OpenError, Opened, open};
 pub use place::shard_of;
 pub use reads::{DOCUMENTS_MAX, Document, FeedEntry, ReadError, Reads};
 pub use shards::{Retention, Seat, ShardRow, Shards, ShardsConfig, StartError};
 
+pub(crate) use entries::Standing;
 pub(crate) use followers::Followers;
 pub(crate) use lead::Desk;
 pub(crate) use reply::Reply;
 pub(crate) use rows::{Family, Place, REMEMBERED_FOR, Remembered, decode_answer};
+pub(crate) use tips::Tips;
 pub(crate) use wake::wake;
 pub(crate) use writer::{Ticket, Writer};
 

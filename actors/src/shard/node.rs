@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::admit::{Gate, Limits};
+use super::entries::Bygone;
 use super::followers::Followers;
 use super::lead::Lead;
 use super::quarantine::Quarantine;
@@ -20,6 +21,7 @@ use super::remembered::Forgetting;
 use super::reply::{Answers, Outcome};
 use super::snapshots::Snapshots;
 use super::timers::Timers;
+use super::tips::Tips;
 use super::{ExecuteError, Observer, Reads, ShardsConfig, shard_of};
 use crate::codec::Decision;
 use crate::domain::account::Asked;
@@ -35,9 +37,11 @@ pub(crate) struct Node {
     pub(crate) runtime: Handle,
     pub(crate) gate: Arc<Gate>,
     pub(crate) followers: Arc<Followers>,
+    pub(crate) tips: Arc<Tips>,
     pub(crate) quarantine: Quarantine,
     pub(crate) timers: Timers,
     pub(crate) remembered: Forgetting,
+    pub(crate) bygone: Bygone,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) answers: Arc<Answers>,
     observers: Vec<Arc<dyn Observer>>,
@@ -69,9 +73,11 @@ impl Node {
             runtime,
             gate: Gate::new("node", limits.node),
             followers: Arc::default(),
+            tips: Arc::new(Tips::new(config.shards)),
             quarantine: Quarantine::default(),
             timers: Timers::default(),
             remembered: Forgetting::default(),
+            bygone: Bygone::default(),
             snapshots: Arc::new(snapshots),
             answers: Arc::default(),
             observers,

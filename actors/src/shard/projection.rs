@@ -12,10 +12,11 @@ use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, WriteBatch};
 
 use super::digest::{Digest, Digests};
-use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key};
-use super::wake::first_seq;
+use super::lost::Lost;
+use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key, shard_row_key};
+use super::wake::{first_seq, index_of_event};
 use super::{Document, ReadError};
-use crate::codec::{Barrier, Decision, encode_feed_row};
+use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
 use crate::domain::account::{Account, Endpoint, Event, Mark, WebhookAccepted};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState};
@@ -30,6 +31,8 @@ pub(crate) struct Projection<'s> {
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
     floors: HashMap<AccountId, u64>,
     formats: HashMap<ShardId, Format>,
+    runs: Runs,
+    lost: HashMap<ShardId, Lost>,
 }
 
 /// What every event of one decision shares.
@@ -43,7 +46,9 @@ struct Moment<'a> {
 impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
         let (jobs, endpoints, floors, formats) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
-        Self { store, batch: WriteBatch::default(), digests: Digests::new(), jobs, endpoints, floors, formats }
+        let (batch, digests) = (WriteBatch::default(), Digests::new());
+        let (runs, lost) = (Runs::default(), HashMap::new());
+        Self { store, batch, digests, jobs, endpoints, floors, formats, runs, lost }
     }
 
     /// Adds what one decision changes.
@@ -54,8 +59,9 @@ impl<'s> Projection<'s> {
             self.put(place.seq_key(Family::Feed, seq), row);
             self.event(&Moment { place, seq, at: decision.at, cause_seq }, event)?;
         }
+        self.runs.add(decision);
         for mark in &decision.marks {
-            self.mark(place, mark)?;
+            self.mark(place, index, mark)?;
         }
         if let Some((asked, answer)) = &decision.answered {
             self.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
@@ -76,8 +82,18 @@ impl<'s> Projection<'s> {
         Ok(())
     }
 
+    /// A consumer of everything has come further in a shard.
+    pub(crate) fn acknowledge_shard(&mut self, shard: ShardId, acked: &ShardAcked) {
+        let key = shard_row_key(shard, Family::ShardConsumer, acked.consumer.as_str().as_bytes());
+        self.put(key, acked.index.0.to_be_bytes().to_vec());
+    }
+
     /// An entry ends: the shard's rows now hold everything up to here. Gives what the shard comes to.
     pub(crate) fn applied(&mut self, shard: ShardId, index: LogIndex, is_check: bool) -> Result<Digest, ReadError> {
+        if let Some(row) = self.runs.take_row() {
+            // No part of the digest: it says nothing that the feed rows do not say, and goes when they are gone.
+            self.batch.put(shard_row_key(shard, Family::Entry, &index.0.to_be_bytes()), row);
+        }
         self.batch.set_applied(shard, index);
         self.digests.end_entry(self.store, shard, index, is_check)
     }
@@ -101,6 +117,9 @@ impl<'s> Projection<'s> {
                 Some(state) => self.batch.put(key, json(&state)),
                 None => self.batch.delete(key),
             }
+        }
+        for (shard, lost) in self.lost {
+            self.batch.put(shard_row_key(shard, Family::Lost, &[]), lost.encode());
         }
         self.digests.finish(&mut self.batch);
         self.batch
@@ -159,7 +178,7 @@ impl<'s> Projection<'s> {
         Ok(())
     }
 
-    fn mark(&mut self, place: Place<'_>, mark: &Mark) -> Result<(), ReadError> {
+    fn mark(&mut self, place: Place<'_>, index: LogIndex, mark: &Mark) -> Result<(), ReadError> {
         match mark {
             Mark::ConsumerAcked { consumer, seq } => self.acknowledge(place, consumer, *seq),
             Mark::EndpointSkipped { endpoint, .. } => {
@@ -167,7 +186,7 @@ impl<'s> Projection<'s> {
                 scratch.mark(mark);
                 self.keep_endpoint(place, endpoint, scratch);
             }
-            Mark::FeedTrimmed { first_seq } => self.trim(place, *first_seq)?,
+            Mark::FeedTrimmed { first_seq } => self.trim(place, index, *first_seq)?,
         }
         Ok(())
     }
@@ -239,11 +258,14 @@ impl<'s> Projection<'s> {
     }
 
     /// Forgets events, and with them the ended jobs they asked for.
-    fn trim(&mut self, place: Place<'_>, to: u64) -> Result<(), ReadError> {
+    fn trim(&mut self, place: Place<'_>, index: LogIndex, to: u64) -> Result<(), ReadError> {
         let from = match self.floors.get(place.account) {
             Some(floor) => *floor,
             None => first_seq(self.store, place)?,
         };
+        // An event of this very batch is not in the store yet: then what was forgotten is as new as its forgetting.
+        let newest = index_of_event(self.store, place, to.saturating_sub(1))?.unwrap_or(index);
+        self.note_lost(place, Lost { newest, at: index })?;
         let floor_key = place.key(Family::Floor, &[]);
         self.digests.trim(&floor_key, from, to);
         (from..to).for_each(|seq| self.batch.delete(place.seq_key(Family::Feed, seq)));
@@ -258,6 +280,17 @@ impl<'s> Projection<'s> {
         }
         self.floors.insert(place.account.clone(), to);
         self.batch.put(floor_key, to.to_be_bytes().to_vec());
+        Ok(())
+    }
+
+    /// No part of the digest, like the index of entries it is about.
+    fn note_lost(&mut self, place: Place<'_>, lost: Lost) -> Result<(), ReadError> {
+        self.batch.put(place.key(Family::Lost, &[]), lost.encode());
+        let before = match self.lost.get(&place.shard) {
+            Some(before) => *before,
+            None => Lost::of_shard(self.store, place.shard)?,
+        };
+        self.lost.insert(place.shard, Lost { newest: lost.newest.max(before.newest), at: lost.at });
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, StoreError};
 
-use super::rows::{Family, Place, account_of, family_after, family_behind, family_range};
+use super::rows::{Family, Place, account_of, damaged_row, family_after, family_behind, family_range, shard_row_key};
 use super::shard_of;
 use super::wake::{first_seq, newest, time_of, wake};
 use crate::blob::BlobHash;
@@ -54,6 +54,9 @@ pub enum ReadError {
     /// A row does not hold what its key promises.
     #[error("the {row} of account {account} cannot be read: {reason}")]
     Row { row: &'static str, account: String, reason: String },
+    /// A row of a whole shard does not hold what its key promises.
+    #[error("the {row} of {shard} cannot be read: {reason}")]
+    ShardRow { row: &'static str, shard: ShardId, reason: String },
     /// What a shard comes to is not stored as it should be.
     #[error("the digest of {shard} has {bytes} bytes")]
     Digest { shard: ShardId, bytes: usize },
@@ -216,6 +219,31 @@ impl Reads {
             Ok(())
         })?;
         Ok(endpoints)
+    }
+
+    /// The log index up to which a consumer of everything has acknowledged a shard.
+    pub fn shard_consumer(&self, shard: ShardId, consumer: &ConsumerId) -> Result<Option<LogIndex>, ReadError> {
+        let row = self.store.get(&shard_row_key(shard, Family::ShardConsumer, consumer.as_str().as_bytes()))?;
+        let index = |value: Bytes| {
+            let bytes = <[u8; 8]>::try_from(&*value);
+            bytes.map(|bytes| LogIndex(u64::from_be_bytes(bytes)))
+        };
+        let index = row.map(index).transpose();
+        index.map_err(|_| damaged_row(shard, Family::ShardConsumer, "a log index has 8 bytes"))
+    }
+
+    /// How many consumers of everything have acknowledged anything in a shard, as far as `limit`.
+    pub(crate) fn shard_consumers(&self, shard: ShardId, limit: usize) -> Result<usize, ReadError> {
+        Ok(self.store.scan(&family_range(shard, Family::ShardConsumer), Direction::Forward, limit)?.len())
+    }
+
+    /// How far the shard is applied here; 0 when it is not held.
+    pub fn applied(&self, shard: ShardId) -> Result<LogIndex, ReadError> {
+        Ok(self.store.applied(shard)?)
+    }
+
+    pub(crate) fn store(&self) -> &dyn StateStore {
+        &*self.store
     }
 
     fn place<'a>(&self, account: &'a AccountId) -> Place<'a> {

@@ -17,8 +17,16 @@
 //! | `Consumer` | consumer id | the number it acknowledged |
 //! | `Blob` | hash | – |
 //! | `Document` | document | JSON |
-//! | `Format` | – | the `Barrier` of record.proto that put the shard's format in force; no account in its key either |
-//! | `Digest` | – | [`Digest`](super::digest::Digest), of the whole shard: there is no account in its key |
+//!
+//! Rows of a whole shard have no account in their key: `shard · family · rest`.
+//!
+//! | family | rest | value |
+//! | --- | --- | --- |
+//! | `Format` | – | the `Barrier` of record.proto that put the shard's format in force |
+//! | `Digest` | – | [`Digest`](super::digest::Digest) |
+//! | `Entry` | log index | [`Runs`](crate::codec::Runs): whose events the entry brought |
+//! | `Lost` | – | [`Lost`](super::lost::Lost) of any account; of one account with `account · 0` behind it |
+//! | `ShardConsumer` | consumer id | the log index a consumer of everything acknowledged |
 
 use std::time::Duration;
 
@@ -26,7 +34,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use steward_cluster::clock::Timestamp;
-use steward_cluster::ids::ShardId;
+use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, KeyRange, StateStore, shard_prefix};
 
 use super::ReadError;
@@ -53,6 +61,9 @@ pub(crate) enum Family {
     Document,
     Digest,
     Format,
+    Entry,
+    Lost,
+    ShardConsumer,
 }
 
 /// Bytes before the account in a key.
@@ -81,6 +92,9 @@ impl Family {
             Self::Document => 15,
             Self::Digest => 16,
             Self::Format => 17,
+            Self::Entry => 18,
+            Self::Lost => 19,
+            Self::ShardConsumer => 20,
         }
     }
 
@@ -104,6 +118,9 @@ impl Family {
             Self::Document => "document",
             Self::Digest => "digest",
             Self::Format => "format",
+            Self::Entry => "entry",
+            Self::Lost => "note of what was forgotten",
+            Self::ShardConsumer => "consumer of everything",
         }
     }
 }
@@ -220,6 +237,22 @@ impl Place<'_> {
 pub(crate) fn shard_key(shard: ShardId, family: Family) -> [u8; HEAD_BYTES] {
     let [high, low] = shard_prefix(shard);
     [high, low, family.byte()]
+}
+
+/// The key of a row of a whole shard.
+pub(crate) fn shard_row_key(shard: ShardId, family: Family, rest: &[u8]) -> Vec<u8> {
+    [shard_key(shard, family).as_slice(), rest].concat()
+}
+
+/// The part of the key of such a row behind shard and family, when that is a log index.
+pub(crate) fn index_of(key: &[u8]) -> Option<LogIndex> {
+    let rest = <[u8; 8]>::try_from(key.get(HEAD_BYTES..)?).ok()?;
+    Some(LogIndex(u64::from_be_bytes(rest)))
+}
+
+/// What is wrong with a row of a whole shard.
+pub(crate) fn damaged_row(shard: ShardId, family: Family, reason: impl ToString) -> ReadError {
+    ReadError::ShardRow { row: family.name(), shard, reason: reason.to_string() }
 }
 
 /// All rows of a family in a shard.

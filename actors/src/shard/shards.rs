@@ -24,11 +24,14 @@ use super::digest::Digest;
 use super::node::Node;
 use super::open::Opened;
 use super::snapshots::Snapshots;
-use super::{ExecuteError, NewerFormat, Observer, ReadError, Reads, housekeeping, shard_of};
+use super::{
+    AcknowledgeError, ExecuteError, NewerFormat, Observer, ReadError, Reads, consumers, housekeeping, shard_of,
+};
 use crate::codec::Barrier;
 use crate::domain::account::{Answer, Asked};
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, ConsumerId};
 use crate::feed::Feed;
+use crate::log_feed::LogFeed;
 use crate::supervisor::spawn;
 
 /// How long a start may take until every shard is led.
@@ -182,6 +185,7 @@ impl Shards {
         let stored_formats = stored_formats(&*store, shards)?;
         let snapshots = Snapshots::new(snapshots, shards)?;
         let inner = Node::new(config, store, Arc::clone(&clock), Handle::current(), snapshots, observers);
+        inner.tips.tell(applied.iter().copied());
         let Seat { node, founders, transport } = seat;
         let is_alone = transport.is_none();
         let driver_config = DriverConfig { node, shards, founders, transport, clock, on_failure };
@@ -283,6 +287,30 @@ impl Shards {
     pub fn feed(&self) -> Feed {
         let node = &self.running.node;
         Feed::new(node.reads(), Arc::clone(&node.followers), Arc::clone(&node.clock))
+    }
+
+    /// Whole shards, by their logs.
+    #[must_use]
+    pub fn log_feed(&self) -> LogFeed {
+        LogFeed::new(self.reads(), Arc::clone(&self.running.node.tips))
+    }
+
+    /// Notes how far a consumer of everything has come in a shard, once that is durable. Going back is allowed.
+    pub async fn acknowledge(
+        &self,
+        shard: ShardId,
+        consumer: &ConsumerId,
+        index: LogIndex,
+    ) -> Result<(), AcknowledgeError> {
+        let node = &self.running.node;
+        match consumers::acknowledge(node, shard, consumer, index).await {
+            // A leader that was cut off may not know how far the shard is.
+            Err(AcknowledgeError::Ahead { .. }) if !self.confirm(shard).await => {
+                Err(ExecuteError::NotLed { shard }.into())
+            }
+            Err(AcknowledgeError::Ahead { .. }) => consumers::acknowledge(node, shard, consumer, index).await,
+            noted => noted,
+        }
     }
 
     /// Takes an account out of quarantine; false when it was not in it.

@@ -1,11 +1,12 @@
-//! Retention: one slow walk over all accounts of the led shards that trims feeds and drops what is too old to remember.
+//! Retention: one slow walk over the shards that trims the feeds of those led here, and drops what is too old to remember.
 
 use std::time::Duration;
 
 use steward_cluster::clock::Timestamp;
-use steward_cluster::ids::ShardId;
+use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::Direction;
 
+use super::entries::STEP_ENTRIES_MAX;
 use super::node::Node;
 use super::remembered::{self, STEP_ROWS_MAX};
 use super::rows::{Family, Place, account_of, family_after, family_range};
@@ -35,9 +36,13 @@ pub(crate) struct Sweep {
 
 #[derive(Debug)]
 enum Stage {
-    Feeds { after: Option<AccountId> },
+    Feeds {
+        after: Option<AccountId>,
+    },
     Deliveries(remembered::Place),
     Answers(remembered::Place),
+    /// After this entry.
+    Entries(LogIndex),
 }
 
 impl Sweep {
@@ -78,7 +83,7 @@ impl Sweep {
                 Ok(rows.len())
             }
             Stage::Feeds { .. } => {
-                self.next_shard(node);
+                self.stage = Stage::Entries(LogIndex(0)); // All that is left to a replica that another one leads.
                 Ok(0)
             }
             Stage::Deliveries(place) => {
@@ -91,6 +96,13 @@ impl Sweep {
             Stage::Answers(place) => {
                 let looked = node.remembered.look(&*node.store, (shard, Family::Answer), place, now)?;
                 if looked < STEP_ROWS_MAX {
+                    self.stage = Stage::Entries(LogIndex(0));
+                }
+                Ok(looked)
+            }
+            Stage::Entries(after) => {
+                let looked = node.bygone.look(&*node.store, shard, after)?;
+                if looked < STEP_ENTRIES_MAX {
                     self.next_shard(node);
                 }
                 Ok(looked)

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use steward_cluster::clock::Timestamp;
+use steward_cluster::ids::LogIndex;
 use steward_cluster::store::{Direction, StateStore};
 
 use super::ReadError;
 use super::rows::{Family, Head, Place};
-use crate::codec::time_of_feed_row;
+use crate::codec::{index_of_feed_row, time_of_feed_row};
 use crate::domain::account::Account;
 use crate::domain::account::limits::{ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SOURCES_MAX};
 use crate::domain::ids::{JobId, of};
@@ -55,6 +56,16 @@ pub(crate) fn newest(store: &dyn StateStore, place: Place<'_>) -> Result<Option<
 pub(crate) fn time_of(store: &dyn StateStore, place: Place<'_>, seq: u64) -> Result<Option<Timestamp>, ReadError> {
     let row = store.get(&place.seq_key(Family::Feed, seq))?;
     row.map(time_of_feed_row).transpose().map_err(|error| place.damaged(Family::Feed, error))
+}
+
+/// The entry that brought an event; none when the event is not kept.
+pub(crate) fn index_of_event(
+    store: &dyn StateStore,
+    place: Place<'_>,
+    seq: u64,
+) -> Result<Option<LogIndex>, ReadError> {
+    let row = store.get(&place.seq_key(Family::Feed, seq))?;
+    row.map(index_of_feed_row).transpose().map_err(|error| place.damaged(Family::Feed, error))
 }
 
 fn open_jobs(store: &dyn StateStore, place: Place<'_>) -> Result<Vec<(JobId, Job)>, ReadError> {

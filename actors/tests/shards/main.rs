@@ -19,6 +19,8 @@ mod harness;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log_feed;
+#[cfg(test)]
 mod upkeep;
 #[cfg(test)]
 mod work;
