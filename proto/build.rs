@@ -6,7 +6,7 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let areas = ["account", "webhook", "job", "event", "admin", "record", "peer"];
     let mut files: Vec<String> = areas.iter().map(|area| format!("steward/{area}/v1/{area}.proto")).collect();
-    files.extend(["call", "work"].map(|file| format!("steward/peer/v1/{file}.proto")));
+    files.extend(["call", "feed", "work"].map(|file| format!("steward/peer/v1/{file}.proto")));
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     tonic_prost_build::configure()
         .bytes(".steward.record.v1")

@@ -34,6 +34,7 @@ use uuid::Uuid;
 use crate::cluster::{self, Around, Company, Internal, Place};
 use crate::config::Config;
 use crate::data_dir::{DataDir, SHARDS_FOLDER};
+use crate::everything::{ClusterMark, Everything, FeedServer};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
 use crate::gateway::forward;
 use crate::gateway::grpc::{self, Operations};
@@ -79,6 +80,8 @@ impl Ready {
 struct Ground {
     data_dir: Arc<DataDir>,
     sealer: Arc<Sealer>,
+    /// Tells this cluster's cursors from those of others.
+    mark: ClusterMark,
     operator: Option<blake3::Hash>,
     blobs: BlobStore,
     listeners: (TcpListener, TcpListener),
@@ -108,7 +111,8 @@ impl Ground {
             operator_key_file: key_file,
         };
         let (sealer, listeners) = (Arc::new(Sealer::new(&node_key)), (http_listener, grpc_listener));
-        Ok(Self { data_dir, sealer, operator, blobs, listeners, internal, place, ready })
+        let mark = ClusterMark::of(&node_key);
+        Ok(Self { data_dir, sealer, mark, operator, blobs, listeners, internal, place, ready })
     }
 }
 
@@ -148,7 +152,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let started = clock.monotonic();
     let metrics = telemetry::start_metrics(clock.now())?;
-    let Ground { data_dir, sealer, operator, blobs, listeners, internal, place, ready } =
+    let Ground { data_dir, sealer, mark, operator, blobs, listeners, internal, place, ready } =
         Ground::open(&config, &clock).await?;
     let (node, shard_count) = (ready.node, place.shards);
 
@@ -183,6 +187,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let readiness = Readiness::default();
     let gateway = Gateway {
         router,
+        everything: Everything::new(shards.clone(), shard_count, mark, around.as_ref().map(Around::surroundings)),
         auth,
         sealer,
         blobs,
@@ -201,7 +206,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
         let work = around.work(&shards, &workers, own_blobs);
-        let routes = passed_on.add_service(work.service());
+        let feeds = FeedServer::new(shards.clone(), shard_count, stop_serving.clone());
+        let routes = passed_on.add_service(work.service()).add_service(feeds.service());
         internal.serve(around.peers(), routes, &shards, snapshots_folder(&data_dir))
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);

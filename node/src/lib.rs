@@ -10,6 +10,7 @@ mod cluster;
 mod config;
 mod data_dir;
 mod documents;
+mod everything;
 mod gateway;
 mod metrics;
 mod raising;

@@ -46,6 +46,16 @@ pub(crate) fn subscriptions_cut() -> Counter {
     metrics::counter!("steward_subscriptions_cut_total")
 }
 
+/// Open streams of all accounts.
+pub(crate) fn subscriptions_to_all() -> Gauge {
+    metrics::gauge!("steward_subscriptions_to_all")
+}
+
+/// How old events are when a stream of all accounts hands them on.
+pub(crate) fn subscription_to_all_lag_seconds() -> Histogram {
+    metrics::histogram!("steward_subscription_to_all_lag_seconds")
+}
+
 /// How passing one call on to another node went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hop {
@@ -107,6 +117,11 @@ pub(crate) fn describe() {
     metrics::describe_gauge!("process_start_time_seconds", "When this process started, since the Unix epoch.");
     metrics::describe_gauge!("steward_subscriptions", "Open event streams.");
     metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");
+    metrics::describe_gauge!("steward_subscriptions_to_all", "Open streams of all accounts.");
+    metrics::describe_histogram!(
+        "steward_subscription_to_all_lag_seconds",
+        "Age of events as such a stream sends them."
+    );
     metrics::describe_counter!("steward_forwards_total", "Calls passed on to another node, by outcome.");
     metrics::describe_counter!("steward_forward_retries_total", "Calls that were tried again.");
     metrics::describe_gauge!("steward_format_known", "The highest format this binary knows.");

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Company, PeerReach, Registered, Standing};
 use crate::between::{OtherFolders, Others, WorkServer};
+use crate::everything;
 use crate::gateway::forward::Forwarder;
 
 /// The other nodes, for whoever asks something of them.
@@ -51,6 +52,11 @@ impl Around {
     pub(crate) fn work(&self, shards: &Shards, workers: &Workers, blobs: BlobStore) -> WorkServer {
         let (lessor, hints) = (workers.lessor(), workers.hints());
         WorkServer { shards: shards.clone(), lessor, hints, blobs, whereabouts: self.whereabouts.clone() }
+    }
+
+    /// What a subscriber to everything needs of them.
+    pub(crate) fn surroundings(&self) -> everything::Surroundings {
+        everything::Surroundings { neighbours: self.neighbours.clone(), whereabouts: self.whereabouts.clone() }
     }
 
     /// Brings the blobs that this node's replicas name and its folder lacks, until the handle is dropped.

@@ -32,6 +32,7 @@ use steward_actors::seal::Sealer;
 use steward_cluster::clock::Clock;
 
 use crate::cluster::Company;
+use crate::everything::Everything;
 use crate::router::Router;
 
 /// What every handler works with.
@@ -44,6 +45,8 @@ pub(crate) struct Gateway {
     pub(crate) readiness: Readiness,
     /// The cluster; none on a node that is alone.
     pub(crate) company: Option<Arc<Company>>,
+    /// All accounts of the whole cluster.
+    pub(crate) everything: Everything,
 }
 
 /// Whether the node wants traffic.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
+mod everything;
 mod feed;
 mod harness;
 mod lifecycle;

@@ -8,6 +8,7 @@ use steward_proto::event::v1::subscribe_response::Item;
 
 use super::client::Client;
 use super::follow::Progress;
+use super::follow_all::{self, FollowAllArgs};
 use super::show;
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +28,8 @@ pub(super) enum EventCommand {
     },
     /// Prints events as they happen, one a line
     Follow(FollowArgs),
+    /// Prints the events of all accounts of the cluster as they happen, one a line
+    FollowAll(FollowAllArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +64,7 @@ pub(super) async fn event(client: &mut Client, command: EventCommand) -> anyhow:
             client.out.rows(client.json, &rows, &["seq", "time", "type", "actor", "data"])
         }
         EventCommand::Follow(args) => follow(client, args).await,
+        EventCommand::FollowAll(args) => follow_all::run(client, args).await,
     }
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod event;
 mod follow;
+mod follow_all;
 mod job;
 mod show;
 mod webhook;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
 use steward_actors::codec::{event_type, public_event};
 use steward_actors::domain::account::Command;
 use steward_actors::domain::ids::{AccountId, ConsumerId};
@@ -14,7 +13,8 @@ use steward_proto::event::v1::subscribe_request::From as StartAt;
 use steward_proto::event::v1::{self as pb};
 use tonic::{Request, Response, Status};
 
-use super::subscribe::{Subscriptions, Wanted};
+use super::subscribe::{Answers, Subscriptions, Wanted};
+use super::subscribe_all::{self, SubscriptionsToAll};
 use super::wire;
 use crate::gateway::error::Refused;
 use crate::gateway::{Gateway, page};
@@ -25,6 +25,7 @@ const LOOKED_AT_MAX: usize = 10_000;
 pub(super) struct Events {
     pub(super) gateway: Arc<Gateway>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) to_all: SubscriptionsToAll,
 }
 
 impl Events {
@@ -48,7 +49,8 @@ impl Events {
 
 #[tonic::async_trait]
 impl EventService for Events {
-    type SubscribeStream = BoxStream<'static, Result<pb::SubscribeResponse, Status>>;
+    type SubscribeStream = Answers<pb::SubscribeResponse>;
+    type SubscribeAllStream = Answers<pb::SubscribeAllResponse>;
 
     async fn subscribe(
         &self,
@@ -132,6 +134,42 @@ impl EventService for Events {
         let seq = self.gateway.router.reads().consumer(reader.account(), &consumer).map_err(Refused::from)?;
         let seq = seq.ok_or_else(|| Refused::absent("consumer", consumer.as_str()))?;
         Ok(Response::new(pb::GetConsumerResponse { seq }))
+    }
+
+    async fn subscribe_all(
+        &self,
+        request: Request<pb::SubscribeAllRequest>,
+    ) -> Result<Response<Self::SubscribeAllStream>, Status> {
+        let (caller, _, request) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        let patterns = wire::patterns("types", &request.types)?;
+        let wanted = subscribe_all::start(&self.gateway.everything, request).await?;
+        Ok(Response::new(self.to_all.open(&self.gateway, &self.subscriptions, wanted, patterns)?))
+    }
+
+    async fn ack_all_consumer(
+        &self,
+        request: Request<pb::AckAllConsumerRequest>,
+    ) -> Result<Response<pb::AckAllConsumerResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        let consumer: ConsumerId = wire::id("consumer", &request.consumer)?;
+        let everything = &self.gateway.everything;
+        everything.acknowledge(&consumer, &everything.places(&request.cursor)?).await?;
+        Ok(Response::new(pb::AckAllConsumerResponse {}))
+    }
+
+    async fn get_all_consumer(
+        &self,
+        request: Request<pb::GetAllConsumerRequest>,
+    ) -> Result<Response<pb::GetAllConsumerResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.gateway, request)?;
+        caller.operator_proof()?;
+        let consumer: ConsumerId = wire::id("consumer", &request.consumer)?;
+        let everything = &self.gateway.everything;
+        let places = everything.consumer(&consumer).await?;
+        let places = places.ok_or_else(|| Refused::absent("consumer", consumer.as_str()))?;
+        Ok(Response::new(pb::GetAllConsumerResponse { cursor: everything.cursor(&places) }))
     }
 }
 

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 31] = [
+const METHODS: [(&str, Route); 34] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     ("/steward.account.v1.AccountService/ListAccounts", Route::Here),
@@ -34,6 +34,10 @@ const METHODS: [(&str, Route); 31] = [
     // A cursor is set to where it is already.
     ("/steward.event.v1.EventService/AckConsumer", Route::Leader(Repeatable)),
     ("/steward.event.v1.EventService/GetConsumer", Route::Leader(Read)),
+    // What they are about is spread over all nodes.
+    ("/steward.event.v1.EventService/SubscribeAll", Route::Here),
+    ("/steward.event.v1.EventService/AckAllConsumer", Route::Here),
+    ("/steward.event.v1.EventService/GetAllConsumer", Route::Here),
     ("/steward.admin.v1.AdminService/GetNode", Route::Here),
     ("/steward.admin.v1.AdminService/ListShards", Route::Here),
     // Quarantine is known to the leader, and to it only.

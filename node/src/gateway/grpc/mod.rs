@@ -15,6 +15,7 @@ mod methods;
 mod overview;
 mod serve;
 mod subscribe;
+mod subscribe_all;
 mod view;
 mod webhook;
 mod wire;

@@ -22,6 +22,7 @@ use super::event::Events;
 use super::forward::ForwardLayer;
 use super::job::Jobs;
 use super::subscribe::Subscriptions;
+use super::subscribe_all::SubscriptionsToAll;
 use super::webhook::Webhooks;
 use crate::gateway::Gateway;
 use crate::gateway::correlation::CorrelationLayer;
@@ -56,7 +57,8 @@ pub(crate) fn services(
     let webhooks = WebhookServiceServer::new(Webhooks(Arc::clone(&gateway)));
     let jobs = JobServiceServer::new(Jobs(Arc::clone(&gateway)));
     let subscriptions = Subscriptions::new(subscriptions_max, stop);
-    let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions });
+    let to_all = SubscriptionsToAll::default();
+    let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions, to_all });
     let admin = AdminServiceServer::new(Admin { gateway, operations });
     Routes::new(health)
         .add_service(reflection)

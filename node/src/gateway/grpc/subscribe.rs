@@ -26,8 +26,8 @@ use crate::gateway::Gateway;
 use crate::gateway::error::{Code, Refused};
 use crate::metrics;
 
-/// Items between the pump and the connection.
-const QUEUE_MAX: usize = 16;
+/// Items between a pump and its connection.
+pub(super) const QUEUE_MAX: usize = 16;
 /// How long a subscriber may take nothing while something waits.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
@@ -53,19 +53,23 @@ pub(super) struct Wanted {
     pub(super) until: Option<u64>,
 }
 
-type Answers = BoxStream<'static, Result<SubscribeResponse, Status>>;
+/// What goes to the connection.
+pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 impl Subscriptions {
     pub(super) fn new(max: usize, stop: CancellationToken) -> Self {
         Self { permits: Arc::new(Semaphore::new(max)), accounts: Arc::default(), stop }
     }
 
-    /// Starts a stream.
-    pub(super) fn open(&self, gateway: &Gateway, wanted: Wanted) -> Result<Answers, Refused> {
+    /// The right to one stream of the node's.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Refused> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit =
-            permit.map_err(|_| Refused::new(Code::TooManyStreams, "the node has all the streams it may have"))?;
-        let open = Open::new(permit, Arc::clone(&self.accounts), &wanted.account)?;
+        permit.map_err(|_| Refused::new(Code::TooManyStreams, "the node has all the streams it may have"))
+    }
+
+    /// Starts a stream.
+    pub(super) fn open(&self, gateway: &Gateway, wanted: Wanted) -> Result<Answers<SubscribeResponse>, Refused> {
+        let open = Open::new(self.permit()?, Arc::clone(&self.accounts), &wanted.account)?;
         let (items, received) = mpsc::channel(QUEUE_MAX);
         let verdict = Arc::new(OnceLock::new());
         let pump = Pump {
@@ -77,25 +81,47 @@ impl Subscriptions {
             items,
             _open: open,
         };
-        // Held until the verdict is there, so that the connection does not look for it too early.
         let line = pump.items.clone();
-        let (stop, told) = (self.stop.clone(), Arc::clone(&verdict));
-        supervisor::spawn("subscription", async move {
+        self.run("subscription", pump.run(), line, Arc::clone(&verdict));
+        Ok(answers(received, verdict))
+    }
+
+    /// Lets a pump run until it ends or the node stops.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        pump: impl Future<Output = Result<(), Refused>> + Send + 'static,
+        line: mpsc::Sender<T>,
+        verdict: Arc<OnceLock<Refused>>,
+    ) {
+        let stop = self.stop.clone();
+        supervisor::spawn(name, async move {
             let ended = tokio::select! {
-                ended = pump.run() => ended,
+                ended = pump => ended,
                 () = stop.cancelled() => Err(Refused::new(Code::NotReady, "the node is stopping")),
             };
             if let Err(refused) = ended {
-                told.set(refused).expect("a pump ends once");
+                verdict.set(refused).expect("a pump ends once");
             }
-            drop(line);
+            drop(line); // Held until the verdict is there, so that the connection does not look for it too early.
         });
-        Ok(answers(received, verdict))
+    }
+}
+
+/// Hands an item to the connection; false when the subscriber is gone, a refusal when it takes nothing for too long.
+pub(super) async fn hand_on<T>(items: &mpsc::Sender<T>, item: T) -> Result<bool, Refused> {
+    match tokio::time::timeout(STALL_MAX, items.send(item)).await {
+        Ok(sent) => Ok(sent.is_ok()),
+        Err(_) => {
+            metrics::subscriptions_cut().increment(1);
+            let message = format!("nothing was read for {} s", STALL_MAX.as_secs());
+            Err(Refused::new(Code::ReadTooSlow, message))
+        }
     }
 }
 
 /// What the pump sends, then why it ended if it was not the end.
-fn answers(items: mpsc::Receiver<SubscribeResponse>, verdict: Arc<OnceLock<Refused>>) -> Answers {
+pub(super) fn answers<T: Send + 'static>(items: mpsc::Receiver<T>, verdict: Arc<OnceLock<Refused>>) -> Answers<T> {
     let sent = stream::unfold(items, |mut items| async move { items.recv().await.map(|item| (Ok(item), items)) });
     let ended = stream::once(async move { verdict.get().map(|refused| Err(refused.status())) });
     sent.chain(ended.filter_map(std::future::ready)).boxed()
@@ -120,16 +146,10 @@ impl Pump {
                 next = self.subscription.next() => next?,
                 () = self.items.closed() => return Ok(()),
             };
-            if let Some(item) = self.wire(next) {
-                match tokio::time::timeout(STALL_MAX, self.items.send(SubscribeResponse { item: Some(item) })).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Ok(()), // The subscriber is gone.
-                    Err(_) => {
-                        metrics::subscriptions_cut().increment(1);
-                        let message = format!("nothing was read for {} s", STALL_MAX.as_secs());
-                        return Err(Refused::new(Code::ReadTooSlow, message));
-                    }
-                }
+            if let Some(item) = self.wire(next)
+                && !hand_on(&self.items, SubscribeResponse { item: Some(item) }).await?
+            {
+                return Ok(());
             }
         }
         Ok(())

@@ -1,0 +1,5 @@
+//! Cursors as texts, and shards that come from other nodes.
+
+mod cursors;
+mod moves;
+mod world;
