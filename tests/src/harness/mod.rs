@@ -15,6 +15,7 @@ mod disk;
 #[path = "../../../cluster/tests/membership/etcd.rs"]
 mod etcd;
 mod faults;
+mod everything;
 mod feed;
 mod history;
 mod http;

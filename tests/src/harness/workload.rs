@@ -21,6 +21,7 @@ use tokio::time::{interval, timeout};
 use tonic::Streaming;
 
 use super::api::Api;
+use super::everything;
 use super::feed::data;
 use super::history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber};
 use super::http::Http;
@@ -71,6 +72,8 @@ pub struct Run {
     clients: Vec<JoinHandle<Vec<Command>>>,
     readers: Vec<JoinHandle<Vec<Read>>>,
     subscribers: Vec<JoinHandle<Subscriber>>,
+    /// Who reads all accounts at once.
+    everything: JoinHandle<Vec<Subscriber>>,
     receiver: Outside,
 }
 
@@ -119,7 +122,9 @@ impl Run {
         let readers = (0..plan.readers).map(of).map(|(shared, reader)| apart(move || shared.reader(reader)));
         let subscribers = (0..plan.subscribers).map(of).map(|(shared, at)| apart(move || shared.subscriber(at)));
         let (clients, readers, subscribers) = (clients.collect(), readers.collect(), subscribers.collect());
-        Self { shared, clients, readers, subscribers, receiver }
+        let (nodes, seed, ends) = (shared.nodes.clone(), plan.seed ^ (3 << 32), shared.ends.subscribe());
+        let everything = apart(move || everything::read(nodes, seed, ends));
+        Self { shared, clients, readers, subscribers, everything, receiver }
     }
 
     /// Commands acknowledged so far.
@@ -149,7 +154,7 @@ impl Run {
 
     /// Waits until the clients are done, then until receiver and subscribers have what they left; reads the feeds.
     pub async fn finish(self) -> History {
-        let Self { shared, clients, readers, subscribers, receiver } = self;
+        let Self { shared, clients, readers, subscribers, everything, receiver } = self;
         shared.is_enough.store(true, Ordering::Release);
         let commands: Vec<Command> = all(clients).await.into_iter().flatten().collect();
         let accepted = |command: &&Command| matches!(command.outcome, Outcome::Accepted { .. });
@@ -172,6 +177,10 @@ impl Run {
         let ends = replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
         shared.ends.send_replace(Some(ends));
         let subscribers = timeout(WAIT_MAX, all(subscribers)).await.expect("the subscribers read to the end");
+        let of_all = timeout(WAIT_MAX, all(vec![everything])).await.expect("so does the one to everything");
+        // Each account is looked at as if it had a subscriber of its own.
+        let of_all = of_all.into_iter().flatten().filter(|one| shared.paths.contains_key(&one.account));
+        let subscribers = subscribers.into_iter().chain(of_all).collect();
         History { commands, reads, subscribers, replicas, effects: Some(effects(&receiver)) }
     }
 }
