@@ -165,7 +165,6 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let company = peers.zip(place.membership).map(|(peers, entry)| {
         Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
-
     let _raising = raising::start(shards.clone(), company.as_ref().map(|_| view.clone()));
 
     // ⑨: workers and deliveries, and what they ask of other nodes.
@@ -212,8 +211,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);
     readiness.set(true);
-    let took_ms = u64::try_from(clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(http = %ready.http, grpc = %ready.grpc, took_ms, "the node is ready");
+    let took = clock.monotonic().saturating_sub(started);
+    tracing::info!(http = %ready.http, grpc = %ready.grpc, ?took, "the node is ready");
     told(&ready)?;
 
     let signal = signals.next().await;

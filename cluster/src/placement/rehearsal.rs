@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::absence::Absences;
 use super::moves;
 use super::step::{self, Led, Step};
+use crate::format::Format;
 use crate::ids::{NodeId, ShardId};
 use crate::membership::{Members, NodeInfo, View};
 use crate::raft::{Role, ShardDetail};
@@ -28,7 +29,7 @@ impl Rehearsal {
             address: String::new(),
             zone: node.to_string(),
             version: String::new(),
-            format: 0,
+            format: Format::NEWEST,
             cores: 2,
             data: Uuid::nil(),
             draining: false,
@@ -49,7 +50,7 @@ impl Rehearsal {
             return;
         }
         let (voters, learners) = (detail.members.voters.clone(), detail.members.learners.clone());
-        let members = Members { voters, learners, leader: node, term, lag: step::lag(detail) };
+        let members = Members { voters, learners, leader: node, term, lag: step::lag(detail), format: Format::NEWEST };
         self.view.members[usize::from(detail.shard.0)] = Some(members);
     }
 

@@ -14,8 +14,8 @@ mod disk;
 #[expect(dead_code, reason = "the tests of membership use the rest of it")]
 #[path = "../../../cluster/tests/membership/etcd.rs"]
 mod etcd;
-mod faults;
 mod everything;
+mod faults;
 mod feed;
 mod history;
 mod http;

@@ -159,6 +159,10 @@ impl Neighbours for Around {
     fn members(&self, _: ShardId) -> BoxFuture<'_, Option<Members>> {
         ready(None).boxed()
     }
+
+    fn drains(&self, _: NodeId) -> bool {
+        false
+    }
 }
 
 /// Everything, as a node sees it that knows of others what `around` says.
