@@ -261,18 +261,21 @@ impl Cluster {
     /// Asks for a node to be emptied.
     pub fn ask_to_drain(&mut self, id: u64) {
         self.drained.insert(id);
-        self.ask(&["node", "drain", &id.to_string()]);
+        self.tell_to_drain(id, &[]);
     }
 
     /// Takes that back.
     pub fn stop_draining(&mut self, id: u64) {
         self.drained.remove(&id);
-        self.ask(&["node", "drain", &id.to_string(), "--undo"]);
+        self.tell_to_drain(id, &["--undo"]);
     }
 
-    fn ask(&self, command: &[&str]) {
-        let told = self.up().expect("a node is up").ctl(command);
-        assert!(told.status.success(), "{command:?}: {}", String::from_utf8_lossy(&told.stderr));
+    /// Asks another node than the one it is about, which may end meanwhile.
+    fn tell_to_drain(&self, id: u64, how: &[&str]) {
+        let others = self.nodes.iter().filter(|(other, (_, standing))| **other != id && *standing == Standing::Up);
+        let (_, (other, _)) = others.into_iter().next().expect("another node is up");
+        let told = other.ctl(&[&["node", "drain", &id.to_string()], how].concat());
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     }
 
     /// Asks for a node to be emptied, and waits until it is.
