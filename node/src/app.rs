@@ -184,7 +184,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let router = Router::new(shards.clone());
     let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
     let readiness = Readiness::default();
-    let gateway = Gateway {
+    let gateway = Arc::new(Gateway {
         router,
         everything: Everything::new(shards.clone(), shard_count, mark, around.as_ref().map(Around::surroundings)),
         auth,
@@ -193,8 +193,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         clock: Arc::clone(&clock),
         readiness: readiness.clone(),
         company: company.clone(),
-    };
-    let gateway = Arc::new(gateway);
+    });
     let stop_serving = CancellationToken::new();
     let operations = operations(&config, node, attentive.tasks, started);
     let services =
