@@ -62,8 +62,10 @@ impl Reads {
     ) -> Result<Option<EntriesRead>, ReadError> {
         for _ in 0..READS_MAX {
             let Some(state) = tips.state(shard) else { return Ok(None) };
+            // Before the rows: they may then go further, never less far.
+            let tip = tips.of(shard);
             let forgotten = Lost::of_shard(self.store(), shard)?;
-            let read = match self.read_entries(shard, from, forgotten) {
+            let read = match self.read_entries(shard, from, tip, forgotten) {
                 Err(ReadError::Store(StoreError::Incomplete { .. })) => return Ok(None),
                 read => read,
             };
@@ -78,12 +80,19 @@ impl Reads {
         Ok(None)
     }
 
-    fn read_entries(&self, shard: ShardId, from: Standing, forgotten: Lost) -> Result<EntriesRead, ReadError> {
+    /// Reads up to `tip`, the last entry whose rows are known to be whole: the applied index, a single row, shows before
+    /// the other rows of its batch do.
+    fn read_entries(
+        &self,
+        shard: ShardId,
+        from: Standing,
+        tip: LogIndex,
+        forgotten: Lost,
+    ) -> Result<EntriesRead, ReadError> {
         let Standing { after, named } = from;
+        self.applied(shard)?; // Refused while the state is not whole.
         let is_news = forgotten.newest > after && forgotten.at > named;
         let lost = if is_news { Lost::behind(self.store(), shard, after, named)? } else { vec![] };
-        // Before the rows: they may then go further, never less far.
-        let applied = self.applied(shard)?;
         let rows = self.store().scan(&behind(shard, after), Direction::Forward, ENTRIES_MAX)?;
         let is_all = rows.len() < ENTRIES_MAX;
         let (mut events, mut bytes, mut through) = (vec![], 0, after);
@@ -98,7 +107,7 @@ impl Reads {
             }
         }
         if is_all && rows.len() == 0 {
-            through = through.max(applied);
+            through = through.max(tip);
         }
         Ok(EntriesRead { lost, events, then: Standing { after: through, named: named.max(forgotten.at) } })
     }

@@ -185,6 +185,7 @@ proptest! {
         steps.into_iter().for_each(|step| world.take(step));
         world.write();
         let tips = Tips::new(1);
+        tips.tell([(SHARD, LogIndex(world.index - 1))].into_iter());
         (0..world.index).for_each(|after| world.check_from(&tips, after));
     }
 }
@@ -205,6 +206,20 @@ fn rows_that_point_at_nothing_go() {
     assert_eq!(rows(), 11);
     world.sweep();
     assert_eq!(rows(), 4);
+}
+
+/// The applied index shows before the rest of its batch does; a reader that believed it would pass over what is not there yet.
+#[test]
+fn a_reader_goes_no_further_than_what_is_known_to_be_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path());
+    (0..3).for_each(|_| world.take(Step::EntryEnds));
+    world.write();
+    let (tips, reads) = (Tips::new(1), Reads::new(Arc::clone(&world.store), 1));
+    let through = || reads.entries(&tips, SHARD, Standing::default()).unwrap().unwrap().then.after;
+    assert_eq!(through(), LogIndex(0));
+    tips.tell([(SHARD, LogIndex(2))].into_iter());
+    assert_eq!(through(), LogIndex(2));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use steward_cluster::ids::{LogIndex, ShardId};
-use steward_cluster::store::{Direction, StateStore};
+use steward_cluster::store::{Direction, KeyRange, StateStore};
 
 use super::ReadError;
 use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
@@ -23,10 +23,13 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// What any account of a shard forgot.
+    /// What any account of a shard forgot. Read as a range, which shows batches whole: with it the rows that it is about.
     pub(crate) fn of_shard(store: &dyn StateStore, shard: ShardId) -> Result<Self, ReadError> {
-        let Some(value) = store.get(&shard_row_key(shard, Family::Lost, &[]))? else { return Ok(Self::default()) };
-        Self::decode(&value).ok_or_else(|| damaged_row(shard, Family::Lost, "it has 16 bytes"))
+        let key = shard_row_key(shard, Family::Lost, &[]);
+        let range = KeyRange::between(&key, &[&key[..], &[0]].concat());
+        let rows = store.scan(&range, Direction::Forward, 1)?;
+        let Some((_, value)) = rows.first() else { return Ok(Self::default()) };
+        Self::decode(value).ok_or_else(|| damaged_row(shard, Family::Lost, "it has 16 bytes"))
     }
 
     /// The accounts of a shard that forgot something brought after `place`, in an entry after `since`, each with the

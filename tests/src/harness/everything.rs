@@ -123,9 +123,12 @@ impl Seen {
 
     /// Forgets what will come again, and says from where on.
     fn go_back(&mut self, random: &mut StdRng) -> Option<Start> {
-        let acked = self.acked.clone().filter(|_| random.random());
+        let acked = self.acked.clone().filter(|_| self.covered.is_none() || random.random());
         let (from, counts) = match (acked, &self.covered) {
-            (Some(counts), _) => (Some(Start::Consumer(CONSUMER.to_owned())), counts),
+            (Some(counts), _) => {
+                self.covered = None; // It is further than the consumer; the stream begins with another.
+                (Some(Start::Consumer(CONSUMER.to_owned())), counts)
+            }
             (None, Some((cursor, counts))) => (Some(Start::Cursor(cursor.clone())), counts.clone()),
             (None, None) => (None, Counts::new()),
         };
