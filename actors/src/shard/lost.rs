@@ -7,7 +7,6 @@ use steward_cluster::store::{Direction, KeyRange, StateStore};
 
 use super::ReadError;
 use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
-use super::wake::first_seq;
 use crate::domain::ids::AccountId;
 
 /// Rows read from the store at a time.
@@ -23,7 +22,8 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// What any account of a shard forgot. Read as a range, which shows batches whole: with it the rows that it is about.
+    /// What any account of a shard forgot. Everything here is scanned: a single get
+    /// already sees what is being written, a scan only what is whole.
     pub(crate) fn of_shard(store: &dyn StateStore, shard: ShardId) -> Result<Self, ReadError> {
         let key = shard_row_key(shard, Family::Lost, &[]);
         let range = KeyRange::between(&key, &[&key[..], &[0]].concat());
@@ -48,7 +48,10 @@ impl Lost {
                 let Some(account) = account_of(key) else { continue };
                 let lost = Self::decode(value).ok_or_else(|| damaged_row(shard, Family::Lost, "it has 16 bytes"))?;
                 if lost.newest > place && lost.at > since {
-                    let first = first_seq(store, Place { shard, account: &account })?;
+                    let place = Place { shard, account: &account };
+                    let floors = store.scan(&place.all(Family::Floor), Direction::Forward, 1)?;
+                    let Some((_, floor)) = floors.first() else { continue };
+                    let first = place.number(Family::Floor, floor)?;
                     found.push((account, first.saturating_sub(1)));
                 }
             }

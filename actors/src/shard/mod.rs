@@ -25,6 +25,7 @@ mod reply;
 mod rows;
 mod shards;
 mod snapshots;
+mod stored;
 mod sweep;
 mod timers;
 mod tips;

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steward_cluster::clock::Clock;
-use steward_cluster::divergence::Check;
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
 use steward_cluster::raft::{
     self, Driver, DriverConfig, DriverHandle, OnFailure, Proposal, ProposeError, Role, Transport,
 };
+use steward_cluster::store::StoreError;
 use steward_cluster::store::snapshot::SnapshotError;
-use steward_cluster::store::{StateStore, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -20,10 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::admit::Limits;
 use super::apply::Machine;
-use super::digest::Digest;
 use super::node::Node;
 use super::open::Opened;
 use super::snapshots::Snapshots;
+use super::stored::{stored_checks, stored_formats};
 use super::{
     AcknowledgeError, ExecuteError, NewerFormat, Observer, ReadError, Reads, consumers, housekeeping, shard_of,
 };
@@ -387,21 +386,4 @@ impl Shards {
             format: status.format,
         })
     }
-}
-
-/// What the replicas here came to at their last checks, so that they are compared after a restart, too.
-fn stored_checks(store: &dyn StateStore, shards: u16) -> Result<Vec<Check>, StartError> {
-    let check = |shard| Ok(Digest::read(store, shard).map_err(StartError::Digest)?.check(shard));
-    (0..shards).map(ShardId).filter_map(|shard| check(shard).transpose()).collect()
-}
-
-/// What the replicas here have in force, which this binary must know.
-fn stored_formats(store: &dyn StateStore, shards: u16) -> Result<Vec<(ShardId, Format)>, StartError> {
-    let mut formats = vec![];
-    for shard in (0..shards).map(ShardId) {
-        if let Some(barrier) = Barrier::read(store, shard).map_err(StartError::Format)? {
-            formats.push((shard, barrier.known(shard)?));
-        }
-    }
-    Ok(formats)
 }
