@@ -18,6 +18,9 @@ use crate::harness::{Setup, Started, asked, create, founded, until, webhook, zoo
 const SHARDS: u16 = 2;
 const ACCOUNTS: u64 = 5;
 const WEBHOOKS: u64 = 40;
+/// Webhooks of each account that readers read as they come.
+const READ_ALONG: u64 = 400;
+const SOON: Duration = Duration::from_secs(60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn config() -> ShardsConfig {
@@ -97,6 +100,37 @@ async fn every_account_comes_once_and_in_order_from_any_place() {
             let wanted: Vec<&LogItem> = items.iter().copied().filter(|item| at(item) > after).collect();
             assert_eq!(rest, wanted);
         }
+    }
+    shards.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_miss_nothing_while_events_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = Setup { config: config(), ..Setup::default() }.start(folder.path()).await;
+    for n in 0..ACCOUNTS {
+        founded(&shards, &format!("account-{n}")).await;
+    }
+    let read_along = |shards: &Shards| {
+        let mut reader = shards.log_feed().reader(vec![]);
+        beginning().into_iter().for_each(|(shard, after)| reader.follow(shard, after));
+        spawn("test", async move {
+            let mut pages = vec![];
+            let mut events = 0;
+            while events < ACCOUNTS * (2 + READ_ALONG) {
+                let page = reader.next().await.unwrap();
+                events += u64::try_from(page.items.len()).unwrap();
+                pages.push(page);
+            }
+            numbers(&pages)
+        })
+    };
+    let readers: Vec<_> = (0..4).map(|_| read_along(&shards)).collect();
+    send_all(&shards, 0..READ_ALONG).await;
+    let whole: Vec<u64> = (1..=2 + READ_ALONG).collect();
+    for reader in readers {
+        let seen = tokio::time::timeout(SOON, reader).await.expect("everything comes").unwrap();
+        assert!(seen.values().all(|seqs| *seqs == whole), "{seen:?}");
     }
     shards.stop().await;
 }
