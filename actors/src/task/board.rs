@@ -34,7 +34,7 @@ pub(super) struct State {
     pub(super) in_hand: InHand,
 }
 
-/// The tasks of the shards this node leads. An [`Observer`]; the workers read it.
+/// The tasks of the shards this node leads. An [`Observer`](crate::shard::Observer); the workers read it.
 pub struct TaskBoard {
     pub(super) state: Mutex<State>,
     changed: Notify,
