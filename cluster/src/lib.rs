@@ -13,6 +13,7 @@ pub mod log;
 pub mod membership;
 pub mod peers;
 pub mod placement;
+pub mod priority;
 pub mod raft;
 mod spawn;
 pub mod store;

@@ -306,6 +306,7 @@ async fn start_shards(
         shards: place.shards,
         accounts_live_max: config.accounts.live_max,
         retention,
+        elections_after: Duration::from_millis(config.cluster.election_ms.into()),
         ..ShardsConfig::default()
     };
     let node = place.identity.node;

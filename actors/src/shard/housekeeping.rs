@@ -4,7 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::ExecuteError;
 use super::comparing::Comparing;
@@ -13,19 +13,24 @@ use super::sweep::{Sweep, execute};
 use super::timers::Timer;
 use crate::domain::account::{Asked, Command, ReleaseReason};
 
-/// How often it looks; also how late a timer may be.
+/// How often it looks while there is something to do; also how late a timer may be.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it looks otherwise. A timer that is set meanwhile wakes it.
+const CALM_TICK: Duration = Duration::from_millis(500);
 /// When a timer that could not be served is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs until the node is gone.
 pub(crate) async fn keep(node: Weak<Node>) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Some(timer_set) = node.upgrade().map(|node| node.timers.set()) else { return };
     let mut sweep = Sweep::new();
     let mut comparing = Comparing::default();
+    let mut patience = TICK;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            () = sleep(patience) => {}
+            () = timer_set.notified() => sleep(TICK).await,
+        }
         let Some(node) = node.upgrade() else { return };
         let due = node.timers.due(node.clock.monotonic());
         join_all(due.into_iter().map(|timer| release(&node, timer))).await;
@@ -38,6 +43,9 @@ pub(crate) async fn keep(node: Weak<Node>) {
         if node.snapshots.is_due(node.config.snapshot_log_bytes) {
             node.snapshots.start_round(node.store.clone(), node.driver().clone());
         }
+        let now = node.clock.monotonic();
+        let until_timer = node.timers.next().map_or(CALM_TICK, |due| due.saturating_sub(now));
+        patience = if sweep.rests(now) { until_timer.clamp(TICK, CALM_TICK) } else { TICK };
     }
 }
 

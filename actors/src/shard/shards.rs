@@ -8,7 +8,7 @@ use steward_cluster::clock::Clock;
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId, Term};
 use steward_cluster::raft::{
-    self, Driver, DriverConfig, DriverHandle, OnFailure, Proposal, ProposeError, Role, Transport,
+    self, Driver, DriverConfig, DriverHandle, ElectionTicks, OnFailure, Proposal, ProposeError, Role, Transport,
 };
 use steward_cluster::store::StoreError;
 use steward_cluster::store::snapshot::SnapshotError;
@@ -74,6 +74,8 @@ pub struct ShardsConfig {
     pub snapshot_log_bytes: u64,
     /// Entries of a shard after which its replicas are compared.
     pub check_entries: u64,
+    /// How long a leader may be silent before another is elected.
+    pub elections_after: Duration,
 }
 
 impl Default for ShardsConfig {
@@ -85,6 +87,7 @@ impl Default for ShardsConfig {
             retention: Retention::default(),
             snapshot_log_bytes: 256 << 20,
             check_entries: CHECK_ENTRIES,
+            elections_after: raft::SILENCE,
         }
     }
 }
@@ -176,7 +179,7 @@ impl Shards {
         observers: Vec<Arc<dyn Observer>>,
         on_failure: OnFailure,
     ) -> Result<Self, StartError> {
-        let shards = config.shards;
+        let (shards, elections) = (config.shards, ElectionTicks::after(config.elections_after));
         let Opened { log, recovered, store, snapshots, rebuilt: _ } = opened;
         let applied = (0..shards).map(|shard| Ok((ShardId(shard), store.applied(ShardId(shard))?)));
         let applied: Vec<(ShardId, LogIndex)> = applied.collect::<Result<_, StoreError>>()?;
@@ -187,7 +190,7 @@ impl Shards {
         inner.tips.tell(applied.iter().copied());
         let Seat { node, founders, transport } = seat;
         let is_alone = transport.is_none();
-        let driver_config = DriverConfig { node, shards, founders, transport, clock, on_failure };
+        let driver_config = DriverConfig { node, shards, founders, transport, elections, clock, on_failure };
         let machine = Machine { node: Arc::clone(&inner) };
         let driver = raft::start(driver_config, (log, recovered), &applied, machine)?;
         stored_checks.into_iter().for_each(|check| driver.handle().note_check(check));

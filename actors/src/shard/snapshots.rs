@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId, Term};
+use steward_cluster::priority;
 use steward_cluster::raft::DriverHandle;
 use steward_cluster::store::{StateStore, snapshot};
 
@@ -15,9 +16,6 @@ use crate::metrics;
 
 /// Bytes a log entry takes beside its data.
 const ENTRY_HEAD_BYTES: usize = 64;
-
-/// The thread gives way to all that somebody waits for.
-const NICENESS: i32 = 10;
 
 /// What is known about each shard's place.
 pub(crate) struct Snapshots {
@@ -126,8 +124,7 @@ impl Snapshots {
         }
         let snapshots = Arc::clone(self);
         let work = move || {
-            // Where that is refused the thread works all the same, at the priority of the others.
-            rustix::process::setpriority_process(None, NICENESS).ok();
+            priority::behind();
             loop {
                 snapshots.work_off(&*store, &driver);
                 snapshots.running.store(false, Ordering::Release);

@@ -50,10 +50,15 @@ impl Sweep {
         Self { shard: 0, stage: Stage::Feeds { after: None }, rests_until: Duration::ZERO }
     }
 
+    /// Whether there is nothing to do for now.
+    pub(crate) fn rests(&self, now: Duration) -> bool {
+        now < self.rests_until
+    }
+
     /// Goes on for a bounded time.
     pub(crate) async fn go_on(&mut self, node: &Node) -> Result<(), ReadError> {
         for _ in 0..STEPS_MAX {
-            if node.clock.monotonic() < self.rests_until || self.step(node).await? > 0 {
+            if self.rests(node.clock.monotonic()) || self.step(node).await? > 0 {
                 return Ok(());
             }
         }

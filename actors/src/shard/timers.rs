@@ -4,11 +4,13 @@
 //! begins to lead finds out by wall time how long is left, and takes the account's own time when that is later.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use steward_cluster::clock::{Clock, Timestamp};
 use steward_cluster::ids::ShardId;
+use tokio::sync::Notify;
 
 use super::{ReadError, Reads};
 use crate::domain::account::{Event, TaskRef};
@@ -40,6 +42,8 @@ impl Timer {
 #[derive(Default)]
 pub(crate) struct Timers {
     waiting: Mutex<BTreeSet<Timer>>,
+    /// Told of each timer that comes before all others.
+    set: Arc<Notify>,
 }
 
 impl Timers {
@@ -52,7 +56,21 @@ impl Timers {
     }
 
     pub(crate) fn add(&self, timer: Timer) {
-        self.waiting.lock().insert(timer);
+        let mut waiting = self.waiting.lock();
+        if waiting.first().is_none_or(|first| timer < *first) {
+            self.set.notify_one();
+        }
+        waiting.insert(timer);
+    }
+
+    /// What is told of each timer that comes before all others.
+    pub(crate) fn set(&self) -> Arc<Notify> {
+        Arc::clone(&self.set)
+    }
+
+    /// When the first one is due.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.waiting.lock().first().map(|timer| timer.due)
     }
 
     /// Finds the timers of a shard in its open jobs.

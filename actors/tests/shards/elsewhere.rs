@@ -34,6 +34,8 @@ struct Mute;
 impl Transport for Mute {
     fn send(&mut self, _to: NodeId, _messages: Vec<PeerMessage>) {}
 
+    fn alive(&mut self) {}
+
     fn fetch(&mut self, _message: PeerMessage) {}
 }
 

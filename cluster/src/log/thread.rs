@@ -19,6 +19,7 @@ use super::error::LogError;
 use super::metrics;
 use super::record::{Batch, Position, RecordKind};
 use crate::clock::Clock;
+use crate::priority;
 
 /// Batches that may wait; a driver that is further ahead than this is held up.
 const WAITING_BATCHES_MAX: usize = 1024;
@@ -26,8 +27,6 @@ const WAITING_BATCHES_MAX: usize = 1024;
 const GROUP_BYTES_TARGET: usize = 4 << 20;
 /// How often free space is looked at again while it is low.
 const SPACE_RECHECK: Duration = Duration::from_millis(200);
-/// Ahead of the work of a busy node, since every answer waits for this thread; needs the right to raise it.
-const NICENESS: i32 = -10;
 
 /// A batch that survives a power cut from now on.
 #[derive(Debug)]
@@ -75,8 +74,7 @@ impl LogThread {
         let reported = LogStats::default();
         let mut worker = Worker { log, clock, waiting: receiver, shared: Arc::clone(&shared), reported, on_durable };
         let run = move || {
-            // Without the right to do so the thread works all the same, at the priority of the others.
-            rustix::process::setpriority_process(None, NICENESS).ok();
+            priority::ahead();
             if let Err(failure) = worker.run() {
                 on_fatal(failure);
             }

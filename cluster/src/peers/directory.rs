@@ -188,6 +188,12 @@ impl Peers {
         }
     }
 
+    /// Has an empty frame sent to every other node if nothing else is. Never blocks. A link over which nothing goes for
+    /// long is taken for dead, so this is called all the time; the Raft driver does, so that a node whose driver hangs is silent.
+    pub fn alive(&self) {
+        self.0.members.lock().peers.values().for_each(|peer| peer.outbox.beat());
+    }
+
     /// A connection for calls, dialed when it is first used and again after it broke. Called on the runtime.
     pub fn channel(&self, to: NodeId, lane: Lane) -> Result<Channel, NotReachable> {
         let peer = self.peer(to).ok_or(NotReachable(to))?;

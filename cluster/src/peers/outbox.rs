@@ -10,13 +10,11 @@
 //!   that starts are not lost; throwing the queue away at each new link was refused for that.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use prost::Message as _;
 use steward_proto::peer::v1 as pb;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::metrics;
 use crate::raft::PeerMessage;
@@ -26,9 +24,6 @@ pub(super) const QUEUE_MESSAGES_MAX: usize = 16 * 1024;
 pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// A frame is closed before it grows beyond this; a single larger message goes alone.
 pub(super) const FRAME_BYTES_MAX: usize = 4 << 20;
-/// When nothing was sent for so long, an empty frame says that this node is alive.
-pub(super) const ALIVE_EVERY: Duration = Duration::from_millis(100);
-
 /// Tag and length before a message in its frame.
 const MESSAGE_HEAD_BYTES: usize = 6;
 
@@ -43,6 +38,8 @@ pub(super) struct Outbox {
 struct Waiting {
     messages: VecDeque<(pb::RaftMessage, usize)>,
     bytes: usize,
+    /// Whether a frame is to leave even without messages.
+    is_beat_due: bool,
 }
 
 impl Outbox {
@@ -71,22 +68,28 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// The next frame's messages: at once when some wait, after [`ALIVE_EVERY`] even when none do.
-    pub(super) async fn next(&self) -> Vec<pb::RaftMessage> {
-        let found = timeout(ALIVE_EVERY, async {
-            loop {
-                let messages = self.take();
-                if !messages.is_empty() {
-                    return messages;
-                }
-                self.filled.notified().await;
-            }
-        });
-        found.await.unwrap_or_default()
+    /// The next frame says that this node is alive, if nothing else.
+    pub(super) fn beat(&self) {
+        self.waiting.lock().is_beat_due = true;
+        self.filled.notify_one();
     }
 
-    fn take(&self) -> Vec<pb::RaftMessage> {
+    /// The next frame's messages, as soon as some wait; none after a beat.
+    pub(super) async fn next(&self) -> Vec<pb::RaftMessage> {
+        loop {
+            if let Some(messages) = self.take() {
+                return messages;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Vec<pb::RaftMessage>> {
         let mut waiting = self.waiting.lock();
+        if waiting.messages.is_empty() && !waiting.is_beat_due {
+            return None;
+        }
+        waiting.is_beat_due = false;
         let (mut taken, mut bytes) = (vec![], 0);
         while let Some((_, size)) = waiting.messages.front() {
             if !taken.is_empty() && bytes + size > FRAME_BYTES_MAX {
@@ -97,7 +100,7 @@ impl Outbox {
             bytes += size;
             taken.push(message);
         }
-        taken
+        Some(taken)
     }
 }
 
@@ -116,21 +119,19 @@ mod tests {
         for index in 0..5 {
             outbox.put(vec![message(1, 2, index, 10)]);
         }
+        outbox.beat();
         assert_eq!(indexes(&outbox.next().await), [0, 1, 2, 3, 4]);
+        outbox.beat();
         assert_eq!(indexes(&outbox.next().await), [0; 0]);
     }
 
-    #[tokio::test]
-    async fn frames_are_closed_before_they_are_too_large_and_a_larger_message_goes_alone() {
+    #[test]
+    fn frames_are_closed_before_they_are_too_large_and_a_larger_message_goes_alone() {
         let outbox = Outbox::default();
         let sizes = [FRAME_BYTES_MAX / 2, FRAME_BYTES_MAX / 3, FRAME_BYTES_MAX / 2, 2 * FRAME_BYTES_MAX, 10, 10];
         outbox.put((0..).zip(sizes).map(|(index, bytes)| message(1, 2, index, bytes)).collect());
         let mut frames = vec![];
-        loop {
-            let frame = outbox.next().await;
-            if frame.is_empty() {
-                break;
-            }
+        while let Some(frame) = outbox.take() {
             frames.push(indexes(&frame));
         }
         assert_eq!(frames, [vec![0, 1], vec![2], vec![3], vec![4, 5]]);

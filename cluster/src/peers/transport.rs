@@ -68,6 +68,10 @@ impl Transport for PeerTransport {
         self.fetches.peers.send(to, messages);
     }
 
+    fn alive(&mut self) {
+        self.fetches.peers.alive();
+    }
+
     fn fetch(&mut self, message: PeerMessage) {
         if let Some((shard, index)) = self.fetches.note(message) {
             let _context = self.runtime.enter();

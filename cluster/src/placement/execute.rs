@@ -33,6 +33,8 @@ use crate::spawn::spawn;
 
 /// How often it looks without a reason.
 const PASS_EVERY: Duration = Duration::from_millis(200);
+/// The same while every shard here sleeps and the last pass took no step.
+const CALM_PASS_EVERY: Duration = Duration::from_secs(1);
 /// How soon it looks again while leaderships are on their way, and at the earliest after any pass.
 const PASS_REST: Duration = Duration::from_millis(20);
 /// Changes of members begun in one pass.
@@ -136,11 +138,11 @@ struct Executing {
 impl Executing {
     async fn run(mut self) {
         loop {
-            self.pass().await;
+            let is_calm = self.pass().await;
             sleep(PASS_REST).await;
             if self.transfers.is_empty() {
                 tokio::select! {
-                    () = sleep(PASS_EVERY) => {}
+                    () = sleep(if is_calm { CALM_PASS_EVERY } else { PASS_EVERY }) => {}
                     Ok(()) = self.view.changed() => {}
                     Ok(()) = self.gives_up.changed() => {}
                 }
@@ -148,8 +150,9 @@ impl Executing {
         }
     }
 
-    async fn pass(&mut self) {
-        let Some(details) = answer(|told| self.driver.inspect(told)).await else { return };
+    /// Whether nothing moved and nothing is under way.
+    async fn pass(&mut self) -> bool {
+        let Some(details) = answer(|told| self.driver.inspect(told)).await else { return false };
         let view = Arc::clone(&self.view.borrow_and_update());
         let now = self.clock.monotonic();
         self.note_leads(&details, now);
@@ -177,12 +180,14 @@ impl Executing {
                 Step::Stay | Step::Change { .. } | Step::Transfer { .. } => {}
             }
         }
+        let is_calm = steps.is_empty() && details.iter().all(|detail| detail.status.is_asleep);
         let taken = join_all(steps.into_iter().map(|(shard, step)| take(&self.driver, shard, step))).await;
         for (shard, refusal) in taken.into_iter().filter_map(|(shard, taken)| Some((shard, taken.err()?))) {
             self.transfers.remove(&shard);
             waits.insert(shard, refusal);
         }
         self.publish(&details, &view, &waits);
+        is_calm
     }
 
     /// Notes which shards are led here, and forgets the transfers that worked or failed.

@@ -111,14 +111,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Whether followers may wait to hear what is committed.
-    pub fn owes_commits(&self) -> bool {
-        !self.untold.is_empty()
-    }
-
-    /// Tells followers what is committed, where no entry did meanwhile. Its driver calls it some time after
-    /// [`Core::owes_commits`] became true: a message of its own for each commit would double what nodes say to each other.
-    pub fn tell_commits(&mut self) {
+    /// Tells followers what is committed, where no entry did meanwhile. A message of its own for each commit would double
+    /// what nodes say to each other.
+    fn tell_commits(&mut self) {
         for at in std::mem::take(&mut self.untold) {
             if self.groups[usize::from(at)].as_mut().is_some_and(Group::tell_commit) {
                 self.touch(at);

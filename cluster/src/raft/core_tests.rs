@@ -107,19 +107,24 @@ fn a_replica_without_a_state_does_not_vote() {
 }
 
 #[test]
-fn followers_hear_what_is_committed_with_the_next_entry_or_when_they_are_told() {
+fn followers_hear_what_is_committed_with_the_next_entry_or_with_the_next_tick() {
     let mut trio = Trio::led();
     let LogIndex(before) = trio.committed()[0];
-    assert!(!trio.0[0].0.owes_commits(), "everybody knows");
+    let everybody_knows = trio.committed();
+    assert_eq!(everybody_knows, [LogIndex(before); 3]);
     trio.propose();
     assert_eq!(trio.committed(), [before + 1, before, before].map(LogIndex));
     trio.propose();
     assert_eq!(trio.committed(), [before + 2, before + 1, before + 1].map(LogIndex));
-    assert!(trio.0[0].0.owes_commits());
-    trio.0[0].0.tell_commits();
-    trio.talk();
+    let (core, log) = &mut trio.0[0];
+    core.tick();
+    let told = messages(core, log);
+    let kinds: Vec<MessageType> = told.iter().map(|message| message.message.get_msg_type()).collect();
+    assert_eq!(kinds, [MessageType::MsgHeartbeat; 2], "one for each follower");
+    for message in told {
+        let (core, log) = &mut trio.0[usize::try_from(message.to().0).expect("there are three") - 1];
+        core.receive(message);
+        assert_eq!(sent(core, log), [], "nobody answers");
+    }
     assert_eq!(trio.committed(), [before + 2; 3].map(LogIndex));
-    assert!(!trio.0[0].0.owes_commits());
-    trio.0[0].0.tell_commits();
-    assert!(!trio.0[0].0.has_work(), "it was said before");
 }

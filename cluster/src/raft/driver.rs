@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::divergence::Checks;
 use crate::ids::{LogIndex, NodeId, ShardId};
 use crate::log::{Log, LogThread, RecoveredShard};
+use crate::priority;
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
 use crate::raft::handle::{Inbox, Input};
 use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump, Ticks};
@@ -25,9 +26,6 @@ use crate::raft::{
 
 /// Payload bytes each shard keeps in memory: enough for what is on its way to the applier on a busy node.
 const CACHED_BYTES_MAX: usize = 128 << 10;
-
-/// How much of the machine the driver may take before others, as for the log's thread.
-const NICENESS: i32 = -10;
 
 /// Called once when the driver can not go on; in production [`abort_process`].
 pub type OnFailure = Arc<dyn Fn(DriverFailure) + Send + Sync>;
@@ -42,6 +40,8 @@ pub struct DriverConfig {
     pub founders: Vec<NodeId>,
     /// The way to other nodes; none on a node that is alone and stays so.
     pub transport: Option<Box<dyn Transport>>,
+    /// When its groups look for another leader.
+    pub elections: ElectionTicks,
     /// Where durations come from.
     pub clock: Arc<dyn Clock>,
     /// What happens when it can not go on.
@@ -52,6 +52,9 @@ pub struct DriverConfig {
 pub trait Transport: Send + 'static {
     /// Sends messages to a node, in this order. Never blocks; what cannot be sent is lost, which consensus survives.
     fn send(&mut self, to: NodeId, messages: Vec<PeerMessage>);
+
+    /// Tells every other node that this one is alive. Called all the time at even steps, whatever else is sent; never blocks.
+    fn alive(&mut self);
 
     /// Brings the snapshot that a message names to this node's disk, then hands the message in again with
     /// [`DriverHandle::fetched`], or sends [`PeerMessage::snapshot_failed`] back. Never blocks. The same message may come
@@ -142,7 +145,7 @@ pub fn start<M: StateMachine>(
         node: config.node,
         shards: config.shards,
         founders: config.founders,
-        elections: ElectionTicks::default(),
+        elections: config.elections,
         seed: config.node.0,
         cached_bytes_max: CACHED_BYTES_MAX,
     };
@@ -171,7 +174,10 @@ pub fn start<M: StateMachine>(
 
     let clock = Arc::clone(&config.clock);
     let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock };
-    let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || Ok(applier.run()?))?;
+    let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || {
+        priority::in_turn();
+        Ok(applier.run()?)
+    })?;
     let unplugged = Arc::new(AtomicBool::new(false));
     let pump = Pump {
         core,
@@ -187,8 +193,7 @@ pub fn start<M: StateMachine>(
         is_stopping: false,
     };
     let driver = spawn("steward-driver", config.on_failure, move || {
-        // Ahead of the work of a busy node: late heartbeats move leaders. Without the right to it, at the usual priority.
-        rustix::process::setpriority_process(None, NICENESS).ok();
+        priority::ahead();
         pump.run();
         Ok(())
     })?;

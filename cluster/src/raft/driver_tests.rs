@@ -134,6 +134,7 @@ fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Resul
         shards: SHARDS,
         founders: vec![NodeId(1)],
         transport: None,
+        elections: ElectionTicks::default(),
         clock: Arc::new(SystemClock::new()),
         on_failure: Arc::new(move |failure| {
             failures_sender.send(failure).ok();
@@ -342,6 +343,7 @@ fn a_state_machine_that_cannot_follow_ends_the_driver() {
             shards: 1,
             founders: vec![NodeId(1)],
             transport: None,
+            elections: ElectionTicks::default(),
             clock: Arc::new(SystemClock::new()),
             on_failure: Arc::new(move |failure| failures_sender.send(failure).unwrap()),
         };
@@ -356,4 +358,40 @@ fn a_state_machine_that_cannot_follow_ends_the_driver() {
         }
         driver.stop();
     }
+}
+
+/// The way to peers that only hear that this node is alive.
+struct Signs(Sender<()>);
+
+impl Transport for Signs {
+    fn send(&mut self, _to: NodeId, _messages: Vec<PeerMessage>) {}
+
+    fn alive(&mut self) {
+        self.0.send(()).ok();
+    }
+
+    fn fetch(&mut self, message: PeerMessage) {
+        panic!("nobody sent {message:?}")
+    }
+}
+
+#[test]
+fn the_driver_itself_says_that_its_node_is_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Log::open(Arc::new(FolderDisk::open(folder.path()).unwrap()), LogConfig::default()).unwrap();
+    let (signs_sender, signs) = unbounded();
+    let config = DriverConfig {
+        node: NodeId(1),
+        shards: 1,
+        founders: vec![NodeId(1), NodeId(2)],
+        transport: Some(Box::new(Signs(signs_sender))),
+        elections: ElectionTicks::default(),
+        clock: Arc::new(SystemClock::new()),
+        on_failure: Arc::new(|failure| panic!("{failure}")),
+    };
+    let driver = start(config, opened, &[], Failing { panics: false }).unwrap();
+    (0..3).for_each(|_| signs.recv_timeout(PATIENCE).unwrap());
+    driver.stop();
+    // With the driver its end of the channel is gone, and so is whoever could speak for it.
+    assert!(signs.iter().count() < 2);
 }

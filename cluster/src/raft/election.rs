@@ -1,5 +1,15 @@
 //! How long a group waits before it looks for a leader, and the explicit randomness behind it. Used by the core.
 
+use std::time::Duration;
+
+/// One tick of the groups' clocks.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// The silence after which a follower campaigns at the earliest, unless it is set otherwise.
+pub const SILENCE: Duration = Duration::from_millis(400);
+
+/// Ticks between two heartbeats of a leader.
+const HEARTBEAT: usize = 2;
+
 /// Heartbeat and election times, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElectionTicks {
@@ -14,13 +24,21 @@ pub struct ElectionTicks {
 }
 
 impl Default for ElectionTicks {
-    /// At the default tick of 50 ms: heartbeats every 100 ms, elections after 400 to 600 ms, sleep after 200 ms.
+    /// Elections after 400 to 600 ms.
     fn default() -> Self {
-        Self { heartbeat: 2, silence_min: 8, silence_max: 12, rest_after: 4 }
+        Self::after(SILENCE)
     }
 }
 
 impl ElectionTicks {
+    /// Elections after this silence or up to half as much again, heartbeats every 100 ms, sleep after 200 ms.
+    #[must_use]
+    pub fn after(silence: Duration) -> Self {
+        let ticks = silence.as_millis().div_ceil(TICK.as_millis());
+        let silence_min = usize::try_from(ticks).unwrap_or(usize::MAX / 2).max(HEARTBEAT + 1);
+        Self { heartbeat: HEARTBEAT, silence_min, silence_max: silence_min + silence_min / 2, rest_after: 4 }
+    }
+
     /// A silence from the range, moving the seed on.
     pub(crate) fn draw(&self, seed: &mut u64) -> usize {
         let width = u64::try_from(self.silence_max - self.silence_min).unwrap_or(u64::MAX).max(1);
@@ -41,6 +59,14 @@ fn next(seed: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_silence_is_told_in_ticks_and_holds_more_than_a_heartbeat() {
+        let ticks = |ms| ElectionTicks::after(Duration::from_millis(ms));
+        assert_eq!((ticks(400).silence_min, ticks(400).silence_max), (8, 12));
+        assert_eq!((ticks(1_010).silence_min, ticks(1_010).silence_max), (21, 31));
+        assert_eq!(ticks(0).silence_min, 3);
+    }
 
     #[test]
     fn draws_cover_the_range_and_repeat() {

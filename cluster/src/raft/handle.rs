@@ -1,10 +1,12 @@
 //! How the rest of the node talks to the driver: proposals in, answers out, status at any time. Cheap to clone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
 use crate::divergence::{Check, Checks};
 use crate::format::Format;
@@ -86,6 +88,9 @@ pub(crate) struct Inbox {
     pub(crate) receiver: Receiver<Input>,
     frame_sender: Sender<Frame>,
     pub(crate) frames: Receiver<Frame>,
+    /// Who was heard of without a message, and which process it was. Bounded by the number of nodes. The driver looks at
+    /// each tick; a sign of life does not wake it.
+    signs: Mutex<BTreeMap<NodeId, u64>>,
     is_closed: AtomicBool,
 }
 
@@ -93,7 +98,7 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = bounded(INBOX_MAX);
         let (frame_sender, frames) = bounded(FRAMES_MAX);
-        Self { sender, receiver, frame_sender, frames, is_closed: AtomicBool::new(false) }
+        Self { sender, receiver, frame_sender, frames, signs: Mutex::default(), is_closed: AtomicBool::new(false) }
     }
 
     /// Puts an input in; gives it back when there is no room. Never blocks.
@@ -121,6 +126,11 @@ impl Inbox {
         if self.frame_sender.try_send(frame).is_err() {
             metrics::frame_dropped();
         }
+    }
+
+    /// The signs of life since it was last asked.
+    pub(crate) fn take_signs(&self) -> BTreeMap<NodeId, u64> {
+        std::mem::take(&mut *self.signs.lock())
     }
 
     fn answer_all(&self) {
@@ -234,7 +244,11 @@ impl DriverHandle {
 
     /// Takes in what a peer sent, or merely that it is alive. Never blocks; with a full inbox it is lost.
     pub fn receive(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>) {
-        self.inbox.offer_frame(Frame::Heard { from, boot, messages });
+        if messages.is_empty() {
+            self.inbox.signs.lock().insert(from, boot);
+        } else {
+            self.inbox.offer_frame(Frame::Heard { from, boot, messages });
+        }
     }
 
     /// Takes in a message again whose snapshot has been fetched. Never blocks.

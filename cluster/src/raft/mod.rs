@@ -50,7 +50,7 @@ mod wire_tests;
 
 pub use self::core::{Core, CoreConfig, PROPOSAL_BYTES_MAX};
 pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, Transport, abort_process, start};
-pub use self::election::ElectionTicks;
+pub use self::election::{ElectionTicks, SILENCE};
 pub use self::error::{ApplyError, ChangeError, DriverFailure, ProposeError, StartError};
 pub use self::group::{IN_FLIGHT_MAX, PeerProgress};
 pub use self::handle::{Data, Done, DriverHandle, Proposal, ShardDetail};

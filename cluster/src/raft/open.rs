@@ -169,7 +169,7 @@ fn library_config(config: &CoreConfig, applied: LogIndex) -> raft::Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        // Followers hear of it with the next entry, or when the core tells them: see [`super::Core::tell_commits`].
+        // Followers hear of it with the next entry, or with the next tick: see `group/news.rs`.
         skip_bcast_commit: true,
         // Left off for good: it acknowledges entries a follower does not hold.
         batch_append: false,

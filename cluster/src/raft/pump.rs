@@ -20,6 +20,7 @@ use crate::failpoint::{Point, passed};
 use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
 use crate::raft::applier::Work;
+use crate::raft::election::TICK;
 use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
 use crate::raft::{Core, PeerMessage, Proposal, ProposeError, Round, ShardDetail, Transport, metrics};
@@ -31,10 +32,8 @@ pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 1;
 const INPUTS_MAX: usize = 1024;
 /// Payload bytes taken from the inbox before a round, so that a batch stays far below what the log takes as one.
 const INPUT_BYTES_MAX: usize = 16 << 20;
-/// One tick of the groups' clocks.
-const TICK: Duration = Duration::from_millis(50);
-/// How long followers wait for an entry to tell them what is committed before a message of its own does.
-const COMMIT_NEWS_AFTER: Duration = Duration::from_millis(20);
+/// Ticks from one sign of life to the next.
+const ALIVE_TICKS: usize = 2;
 /// How soon a full applier is looked at again.
 const BACKLOG_LOOK: Duration = Duration::from_millis(2);
 /// Longer than anybody waits for anything.
@@ -45,25 +44,27 @@ const LONG: Duration = Duration::from_secs(3600);
 pub(crate) struct Ticks {
     clock: Arc<dyn Clock>,
     next: Duration,
-    /// When followers that wait for it hear what is committed.
-    news: Option<Duration>,
+    /// Until the next sign of life.
+    alive_in: usize,
 }
 
 impl Ticks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let next = clock.monotonic() + TICK;
-        Self { clock, next, news: None }
+        Self { clock, next, alive_in: 1 }
     }
 
     fn left(&self) -> Duration {
-        self.news.map_or(self.next, |news| news.min(self.next)).saturating_sub(self.clock.monotonic())
+        self.next.saturating_sub(self.clock.monotonic())
     }
 
-    /// Whether commits that have been owed since it was first asked are to be told now.
-    fn is_news_due(&mut self, owes_commits: bool) -> bool {
-        let now = self.clock.monotonic();
-        let due = owes_commits && self.news.is_some_and(|news| now >= news);
-        self.news = (owes_commits && !due).then(|| self.news.unwrap_or(now + COMMIT_NEWS_AFTER));
+    /// Whether a sign of life goes out with this tick.
+    fn is_alive_due(&mut self) -> bool {
+        self.alive_in -= 1;
+        let due = self.alive_in == 0;
+        if due {
+            self.alive_in = ALIVE_TICKS;
+        }
         due
     }
 
@@ -100,11 +101,7 @@ impl Pump {
             self.wait();
             self.take_in();
             if self.ticks.as_mut().is_some_and(Ticks::is_due) {
-                self.core.tick();
-            }
-            let owes = self.core.owes_commits();
-            if self.ticks.as_mut().is_some_and(|ticks| ticks.is_news_due(owes)) {
-                self.core.tell_commits();
+                self.tick();
             }
             self.work_off();
             if self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX && self.turn().is_err() {
@@ -113,6 +110,18 @@ impl Pump {
             }
         }
         self.leave();
+    }
+
+    fn tick(&mut self) {
+        if let Some(transport) = &mut self.transport
+            && self.ticks.as_mut().is_some_and(Ticks::is_alive_due)
+        {
+            transport.alive();
+        }
+        for (node, boot) in self.inbox.take_signs() {
+            self.core.heard(node, boot);
+        }
+        self.core.tick();
     }
 
     fn is_finished(&self) -> bool {

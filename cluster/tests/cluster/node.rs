@@ -13,7 +13,9 @@ use steward_cluster::log::{Log, LogConfig};
 use steward_cluster::membership::{DataState, JoinConfig, Membership, View, join};
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security};
 use steward_cluster::placement::{Controller, Executor};
-use steward_cluster::raft::{Driver, DriverConfig, DriverHandle, Proposal, ProposeError, Role, ShardStatus, start};
+use steward_cluster::raft::{
+    Driver, DriverConfig, DriverHandle, ElectionTicks, Proposal, ProposeError, Role, ShardStatus, start,
+};
 use steward_cluster::store::{Engine, open};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -82,6 +84,7 @@ impl Setup {
             shards: self.shards,
             founders: self.founders.into_iter().map(NodeId).collect(),
             transport: Some(Box::new(transport)),
+            elections: ElectionTicks::default(),
             clock: Arc::clone(&clock),
             on_failure: Arc::new(|failure| panic!("{failure:?}")),
         };

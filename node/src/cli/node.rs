@@ -40,6 +40,7 @@ pub(super) fn run(args: &NodeArgs, dev: bool) -> anyhow::Result<()> {
     let config = layers(&args.config, dev).load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("steward")
+        .on_thread_start(steward_cluster::priority::in_turn)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()

@@ -67,6 +67,7 @@ fn check_cluster(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
     let zoned = zone.len() <= LABEL_LEN_MAX && zone.bytes().all(plain);
     need(zoned, "node.zone", "must be at most 63 characters of a-z, 0-9 and '-'");
     need(matches!(cluster.replicas, 1 | 3 | 5), "cluster.replicas", "must be 1, 3 or 5");
+    need((200..=10_000).contains(&cluster.election_ms), "cluster.election_ms", "must be 200 to 10000");
     if cluster.name.is_empty() {
         need(cluster.etcd.is_empty(), "cluster.etcd", "must be empty while cluster.name is");
         return;

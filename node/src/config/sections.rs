@@ -195,6 +195,7 @@ pub(crate) struct Cluster {
     /// Empty: `listen`.
     pub(crate) advertise: String,
     pub(crate) replicas: u8,
+    pub(crate) election_ms: u32,
     pub(crate) plaintext: bool,
     pub(crate) ca_file: PathBuf,
     pub(crate) cert_file: PathBuf,
@@ -289,6 +290,7 @@ impl Default for Cluster {
             listen: loopback(7422),
             advertise: String::new(),
             replicas: 3,
+            election_ms: 400,
             plaintext: false,
             ca_file: PathBuf::new(),
             cert_file: PathBuf::new(),

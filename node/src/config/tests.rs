@@ -103,6 +103,7 @@ fn a_cluster_is_named_found_reached_and_encrypted() {
         ),
         (vec!["cluster.etcd_ca_file=/ca"], "must be empty while cluster.etcd holds http URLs"),
         (vec!["cluster.replicas=2"], "cluster.replicas must be 1, 3 or 5"),
+        (vec!["cluster.election_ms=199"], "cluster.election_ms must be 200 to 10000"),
         (vec!["cluster.listen=0.0.0.0:7422"], "cluster.advertise must be set while cluster.listen names no address"),
         (vec!["cluster.advertise=n1.example"], "cluster.advertise must be host:port"),
         (vec!["cluster.advertise=n1.example:0"], "cluster.advertise must be host:port"),

@@ -31,6 +31,8 @@ use crate::spawn::spawn;
 pub(super) const CLUSTER: &str = "test";
 /// The shard that every node of these tests leads.
 pub(super) const LED: ShardId = ShardId(5);
+/// How often nodes say that they are alive.
+const ALIVE_EVERY: Duration = Duration::from_millis(100);
 /// What a test waits for comes within this time, or the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -144,7 +146,16 @@ impl Setup {
         let (frames, stop) = (Arc::<Frames>::default(), CancellationToken::new());
         let (served, sink, stopped) = (peers.clone(), Arc::clone(&frames), stop.clone());
         let serving = spawn("peers", async move { served.serve(listener, extra, sink, snapshots, stopped).await });
+        drop(spawn("beats", beat(peers.clone(), stop.clone())));
         Node { peers, frames, address, stop, serving }
+    }
+}
+
+/// Says all the time that a node is alive, as its driver does.
+async fn beat(peers: Peers, stopped: CancellationToken) {
+    let mut beats = interval(ALIVE_EVERY);
+    while stopped.run_until_cancelled(beats.tick()).await.is_some() {
+        peers.alive();
     }
 }
 

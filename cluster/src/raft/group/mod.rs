@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use raft::{RawNode, StateRole};
 
-use self::news::News;
+use self::news::{News, answers_news};
 use self::peers::Awaiting;
 use self::proposals::{InFlight, Queued};
 use self::reads::Reads;
@@ -136,6 +136,8 @@ impl<T> Group<T> {
         self.write_members(writing);
         let last_heartbeats = self.take_last_heartbeats();
         self.send(last_heartbeats, round);
+        let news = self.take_news();
+        self.send(news, round);
         self.append_queued(round);
         self.start_reads(round);
         self.write_mark(writing);
@@ -225,7 +227,8 @@ impl<T> Group<T> {
     fn send(&mut self, messages: Vec<raft::eraftpb::Message>, round: &mut Round<T>) {
         let shard = self.shard;
         messages.iter().for_each(|message| self.news.note(message));
-        round.messages.extend(messages.into_iter().map(|message| PeerMessage { shard, message }));
+        let messages = messages.into_iter().filter(|message| !answers_news(message));
+        round.messages.extend(messages.map(|message| PeerMessage { shard, message }));
     }
 }
 

@@ -1,12 +1,16 @@
 //! How followers hear what is committed: with the next entry, or in a message of its own when none comes for a while.
 //!
 //! # Invariants
-//! - **W1 told**: what a leader committed is told to its followers in the end, by an append or, should that be lost, by a
-//!   heartbeat.
+//! - **W1 told**: what a leader committed is told to its followers in the end, by an append, by a message of its own or,
+//!   should these be lost, by a heartbeat.
+//! - **W2 held**: a message of its own tells nobody of more than it is known to hold, and nobody answers it.
 
 use raft::eraftpb::{Message, MessageType};
 
 use super::Group;
+
+/// What a heartbeat carries that only tells what is committed.
+const NEWS: &[u8] = b"news";
 
 /// What the followers of a group were told.
 #[derive(Default)]
@@ -16,6 +20,8 @@ pub(super) struct News {
     term: u64,
     /// The core has this group on its list.
     is_noted: bool,
+    /// To be sent.
+    messages: Vec<Message>,
 }
 
 impl News {
@@ -30,6 +36,11 @@ impl News {
     }
 }
 
+/// Whether a message is the library's answer to news.
+pub(super) fn answers_news(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgHeartbeatResponse && message.context[..] == *NEWS
+}
+
 impl<T> Group<T> {
     /// Whether followers have something to hear and the core does not know it yet; it does from now on.
     pub(crate) fn notes_untold(&mut self) -> bool {
@@ -39,11 +50,25 @@ impl<T> Group<T> {
     /// Tells the followers how far they may go, unless an entry did. Whether there is something to send.
     pub(crate) fn tell_commit(&mut self) -> bool {
         self.news.is_noted = false;
-        let owes = self.owes_news();
-        if owes {
-            self.node.raft.bcast_append();
+        if !self.owes_news() {
+            return false;
         }
-        owes
+        let raft = &self.node.raft;
+        let (committed, term) = (raft.raft_log.committed, raft.term);
+        let message = |(to, progress): (&u64, &raft::Progress)| {
+            let mut message = Message { from: raft.id, to: *to, term, ..Message::default() };
+            message.set_msg_type(MessageType::MsgHeartbeat);
+            message.commit = committed.min(progress.matched);
+            message.context = NEWS.into();
+            message
+        };
+        self.news.messages = raft.prs().iter().filter(|(id, _)| **id != raft.id).map(message).collect();
+        (self.news.told, self.news.term) = (committed, term);
+        true
+    }
+
+    pub(super) fn take_news(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.news.messages)
     }
 
     fn owes_news(&self) -> bool {

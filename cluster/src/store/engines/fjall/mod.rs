@@ -32,6 +32,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use self::upkeep::{Progress, Upkeep};
 use super::{Changes, Raw, Visitor};
+use crate::priority;
 use crate::store::Direction;
 use crate::store::error::Fault;
 
@@ -102,7 +103,10 @@ impl Fjall {
 
     fn start_worker(&mut self, name: &'static str, work: fn(&Shared) -> Result<Progress, Fault>) -> Result<(), Fault> {
         let shared = Arc::clone(&self.shared);
-        let run = move || shared.upkeep.run(|| work(&shared));
+        let run = move || {
+            priority::in_turn();
+            shared.upkeep.run(|| work(&shared));
+        };
         self.workers.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
         Ok(())
     }
