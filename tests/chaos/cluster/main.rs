@@ -11,6 +11,7 @@ mod drain;
 mod etcd;
 #[cfg(feature = "chaos")]
 mod failpoints;
+mod far;
 mod full;
 mod growth;
 mod kills;

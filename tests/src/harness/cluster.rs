@@ -240,6 +240,19 @@ impl Cluster {
         (0..u64::from(self.shape.shards)).filter(|shard| !led.contains(shard)).collect()
     }
 
+    /// The newest term of each shard: it rises with every election.
+    #[must_use]
+    pub fn terms(&self) -> BTreeMap<u64, u64> {
+        let mut terms = BTreeMap::new();
+        for row in self.shards_of_all() {
+            if let (Some(shard), Some(term)) = (row["shard"].as_u64(), row["term"].as_u64()) {
+                let newest: &mut u64 = terms.entry(shard).or_default();
+                *newest = term.max(*newest);
+            }
+        }
+        terms
+    }
+
     /// Who leads one shard.
     #[must_use]
     pub fn leader_of(&self, shard: u32) -> u64 {

@@ -30,11 +30,13 @@ pub struct Measured {
 pub(super) struct Meter {
     clock: SystemClock,
     measured: Mutex<Measured>,
+    /// From the first attempt to the acknowledgement, of each command.
+    took: Mutex<Vec<Duration>>,
 }
 
 impl Meter {
     pub(super) fn start() -> Self {
-        Self { clock: SystemClock::new(), measured: Mutex::default() }
+        Self { clock: SystemClock::new(), measured: Mutex::default(), took: Mutex::default() }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -49,7 +51,18 @@ impl Meter {
         measured.last = Some(now);
         measured.acknowledged += 1;
         measured.longest_gap = measured.longest_gap.max(gap);
-        measured.slowest = measured.slowest.max(now.saturating_sub(since));
+        let took = now.saturating_sub(since);
+        measured.slowest = measured.slowest.max(took);
+        self.took.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+    }
+
+    /// The time that 99 of 100 commands took at most, without so many that came first.
+    pub(super) fn p99(&self, without: u64) -> Duration {
+        let took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut took: Vec<Duration> =
+            took.iter().skip(usize::try_from(without).unwrap_or(usize::MAX)).copied().collect();
+        took.sort_unstable();
+        took.get(took.len() * 99 / 100).copied().unwrap_or_default()
     }
 
     pub(super) fn refused(&self, code: &str) {

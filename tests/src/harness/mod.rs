@@ -10,6 +10,7 @@
 mod api;
 mod bystander;
 mod cluster;
+mod delay;
 mod disk;
 #[expect(dead_code, reason = "the tests of membership use the rest of it")]
 #[path = "../../../cluster/tests/membership/etcd.rs"]
@@ -39,6 +40,7 @@ mod workload;
 pub use api::{Api, Line};
 pub use bystander::{Bystander, receiver};
 pub use cluster::{Cluster, Shape};
+pub use delay::Distance;
 pub use disk::Disk;
 pub use feed::{Follow, data};
 pub use history::{Command, History, Moment, Outcome, Read, SeenEvent, Subscriber, Violation};

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use super::delay::{BEGIN, Distance, END, Holder};
 use super::wait::skipped;
 
 const BRIDGE: &str = "steward0";
@@ -31,6 +32,8 @@ pub struct Network {
 struct Host {
     number: u64,
     holder: Child,
+    /// Keeps its packets waiting.
+    delay: Option<Holder>,
 }
 
 impl Network {
@@ -80,7 +83,7 @@ impl Network {
         sh(&format!("ip link add to{number} type veth peer name in{number}"));
         sh(&format!("ip link set to{number} master {BRIDGE} up"));
         sh(&format!("ip link set in{number} netns {pid}"));
-        let host = Host { number, holder };
+        let host = Host { number, holder, delay: None };
         host.sh("ip link set lo up");
         host.sh(&format!("ip addr add {address}/24 dev in{number}"));
         host.sh(&format!("ip link set in{number} up"));
@@ -108,9 +111,24 @@ impl Network {
         self.hosts.borrow().iter().for_each(|host| host.sh(&rule));
     }
 
-    /// Everything reaches everybody again.
+    /// From now on whatever reaches a node takes so long; the reason when that is not possible here.
+    pub fn stretch(&self, distance: Distance) -> Result<(), String> {
+        for host in &mut *self.hosts.borrow_mut() {
+            host.delay = Some(Holder::begin(host.holder.id(), distance, host.number)?);
+            host.sh(BEGIN);
+        }
+        Ok(())
+    }
+
+    /// Everything reaches everybody again, at once.
     pub fn heal(&self) {
-        self.hosts.borrow().iter().for_each(|host| host.sh("nft flush chain inet cut in"));
+        for host in &mut *self.hosts.borrow_mut() {
+            host.sh("nft flush chain inet cut in");
+            if host.delay.is_some() {
+                host.sh(END);
+                host.delay = None;
+            }
+        }
     }
 }
 

@@ -139,6 +139,12 @@ impl Run {
         self.shared.meter.read()
     }
 
+    /// The time that 99 of 100 commands took at most, without so many that came first.
+    #[must_use]
+    pub fn p99(&self, without: u64) -> Duration {
+        self.shared.meter.p99(without)
+    }
+
     /// Waits until so many more commands are acknowledged.
     pub async fn goes_on(&self, commands: u64) {
         let enough = self.acknowledged() + commands;
