@@ -162,15 +162,15 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let observers = attentive.observers();
     let shards = start_shards(&config, &place, peers.clone(), &data_dir, Arc::clone(&clock), observers).await?;
     let (seen, view) = cluster::unseen(shard_count);
-    let company = peers.zip(place.membership).map(|(peers, entry)| {
-        Arc::new(Company::start(entry, peers, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
+    let _raising = raising::start(shards.clone(), peers.as_ref().map(|_| view.clone()));
+    let backfill = attentive.missing.clone();
+    let around = peers.zip(backfill).map(|(peers, backfill)| Around::new(node, peers, &shards, &blobs, backfill, view));
+    let company = around.as_ref().zip(place.membership).map(|(around, entry)| {
+        Arc::new(Company::start(entry, around, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
-    let _raising = raising::start(shards.clone(), company.as_ref().map(|_| view.clone()));
 
     // ⑨: workers and deliveries, and what they ask of other nodes.
-    let around = company.as_ref().map(|company| Around::new(node, company, &shards, view));
-    let own_blobs = blobs.clone();
-    let blobs = around.as_ref().map_or(blobs.clone(), |around| around.share(node, blobs, shard_count));
+    let blobs = around.as_ref().map_or(blobs, |around| around.share(shard_count));
     let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
     let egress = Arc::new(Egress::new(egress_policy(&config)));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
@@ -203,7 +203,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
-        let work = around.work(&shards, &workers, own_blobs);
+        let work = around.work(&shards, &workers);
         let feeds = FeedServer::new(shards.clone(), shard_count, stop_serving.clone());
         let routes = passed_on.add_service(work.service()).add_service(feeds.service());
         internal.serve(around.peers(), routes, &shards, snapshots_folder(&data_dir))

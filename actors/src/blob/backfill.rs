@@ -18,7 +18,7 @@ use crate::shard::{Observer, Shards};
 /// Blobs of new events that wait to be looked for; with more, all are looked through.
 const NAMED_MAX: usize = 4096;
 /// Rest before a look, so that copies on their way get here and a burst of changes is one look.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
@@ -40,7 +40,7 @@ impl Backfill {
         Self::default()
     }
 
-    fn look_at_all(&self) {
+    pub(super) fn look_at_all(&self) {
         self.state.lock().look_at_all = true;
         self.changed.notify_one();
     }

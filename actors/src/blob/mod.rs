@@ -11,13 +11,16 @@
 //!   names, so that whoever leads next finds them.
 //! - **B4 found**: a blob that is missing here is brought from another node when it is needed, and soon after this node
 //!   took in a replica.
+//! - **B5 handed over**: replicas give their copies up when those who stay have them: [`Missing`] tells the leader.
 
 mod backfill;
 mod incoming;
+mod missing;
 mod store;
 
 pub use backfill::{Backfill, backfill};
 pub use incoming::Incoming;
+pub use missing::Missing;
 pub use store::{Blob, BlobHash, BlobStore};
 
 use std::io;

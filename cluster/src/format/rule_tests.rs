@@ -22,7 +22,15 @@ fn view(nodes: &[(u64, Format)], holders: &[u64], learners: &[u64], finalized: F
     };
     let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
     let (voters, learners) = (ids(holders), ids(learners));
-    let members = Members { voters, learners, leader: NodeId(1), term: Term(1), lag: 0, format: F::FIRST };
+    let members = Members {
+        voters,
+        learners,
+        leader: NodeId(1),
+        term: Term(1),
+        lag: 0,
+        format: F::FIRST,
+        missing_blobs: [].into(),
+    };
     View {
         nodes: nodes.iter().map(|(node, format)| (NodeId(*node), info(*format))).collect(),
         members: vec![Some(members)],

@@ -1,5 +1,7 @@
 //! What stands in etcd, as JSON. Fields are only ever added, with a default, so nodes of two versions read each other.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -72,6 +74,9 @@ pub struct Members {
     /// The format in force there.
     #[serde(default)]
     pub format: Format,
+    /// How many of its blobs are still on their way to nodes that are to vote.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing_blobs: BTreeMap<NodeId, u64>,
 }
 
 /// A record as it goes into etcd.

@@ -9,6 +9,7 @@
 //! - **E2 calm**: a shard is not moved to its preferred leader before it was led here for [`SETTLED_AFTER`]: a node that
 //!   gives its shards up does not get them back at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::blobs::{BlobCount, Question, Verdict, Waits};
 use super::leaving::Leaving;
 use super::metrics;
 use super::reports::Reports;
@@ -50,7 +52,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 pub struct Executor {
     gives_up: watch::Sender<bool>,
     standing: watch::Receiver<Standing>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 /// What the last pass saw.
@@ -62,9 +64,15 @@ struct Standing {
 }
 
 impl Executor {
-    /// Starts on this node.
+    /// Starts on this node. `blobs` knows what the nodes lack that are to hold a shard.
     #[must_use]
-    pub fn start(driver: DriverHandle, membership: &Membership, peers: Peers, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(
+        driver: DriverHandle,
+        membership: &Membership,
+        peers: Peers,
+        blobs: Arc<dyn BlobCount>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (node, view) = (membership.node(), membership.view());
         let (gives_up, gives_up_here) = watch::channel(false);
         let (published, standing) = watch::channel(Standing::default());
@@ -76,18 +84,22 @@ impl Executor {
             clock: Arc::clone(&clock),
             unknown_since: BTreeMap::new(),
         };
+        let waits = Waits::default();
+        let asking = waits.clone().ask(blobs, Arc::clone(&clock));
         let executing = Executing {
             node,
             driver,
             view,
             clock,
+            waits,
             gives_up: gives_up_here,
             reports: Reports::new(node, Arc::clone(membership.announcements())),
             led_since: BTreeMap::new(),
             transfers: BTreeMap::new(),
             published,
         };
-        Self { gives_up, standing, tasks: [spawn("executor", executing.run()), spawn("leaving", leaving.run())] }
+        let tasks = [spawn("executor", executing.run()), spawn("leaving", leaving.run()), spawn("blob_waits", asking)];
+        Self { gives_up, standing, tasks }
     }
 
     /// How every shard held here stands beside what is wanted.
@@ -126,6 +138,8 @@ struct Executing {
     driver: DriverHandle,
     view: watch::Receiver<Arc<View>>,
     clock: Arc<dyn Clock>,
+    /// Shards led here whose voters do not change before others have their blobs.
+    waits: Waits,
     gives_up: watch::Receiver<bool>,
     reports: Reports,
     /// In which term this node leads, and since when.
@@ -156,8 +170,8 @@ impl Executing {
         let view = Arc::clone(&self.view.borrow_and_update());
         let now = self.clock.monotonic();
         self.note_leads(&details, now);
-        self.reports.tell(&details, &view, now);
-        let mut waits: BTreeMap<ShardId, &'static str> = BTreeMap::new();
+        self.reports.tell(&details, &view, &self.waits, now);
+        let mut waits: BTreeMap<ShardId, Cow<'static, str>> = BTreeMap::new();
         let mut steps = vec![];
         let mut changes = 0;
         for detail in details.iter().filter(|detail| self.led_since.contains_key(&detail.shard)) {
@@ -167,7 +181,7 @@ impl Executing {
                 Step::Change { .. } => changes < CHANGES_PER_PASS_MAX,
                 Step::Transfer { .. } => self.transfers.len() < TRANSFERS_MAX,
             };
-            waits.insert(detail.shard, if is_free { waits_for } else { "other shards, for few move at a time" });
+            waits.insert(detail.shard, if is_free { waits_for } else { "other shards, for few move at a time".into() });
             match step {
                 Step::Change { voters, learners } if is_free => {
                     changes += 1;
@@ -180,11 +194,13 @@ impl Executing {
                 Step::Stay | Step::Change { .. } | Step::Transfer { .. } => {}
             }
         }
-        let is_calm = steps.is_empty() && details.iter().all(|detail| detail.status.is_asleep);
+        let waits_for_blobs = self.waits.end_pass();
+        let is_asleep = details.iter().all(|detail| detail.status.is_asleep);
+        let is_calm = steps.is_empty() && !waits_for_blobs && is_asleep;
         let taken = join_all(steps.into_iter().map(|(shard, step)| take(&self.driver, shard, step))).await;
         for (shard, refusal) in taken.into_iter().filter_map(|(shard, taken)| Some((shard, taken.err()?))) {
             self.transfers.remove(&shard);
-            waits.insert(shard, refusal);
+            waits.insert(shard, refusal.into());
         }
         self.publish(&details, &view, &waits);
         is_calm
@@ -201,29 +217,41 @@ impl Executing {
         self.transfers.retain(|shard, began| led.contains_key(shard) && now.saturating_sub(*began) < TRANSFER_MAX);
     }
 
-    fn next(&self, detail: &ShardDetail, view: &View, now: Duration) -> step::Next {
+    /// The next step and what the shard waits for.
+    fn next(&self, detail: &ShardDetail, view: &View, now: Duration) -> (Step, Cow<'static, str>) {
         if self.transfers.contains_key(&detail.shard) {
-            return (Step::Stay, "the new leader to take over");
+            return (Step::Stay, "the new leader to take over".into());
         }
         let since = self.led_since.get(&detail.shard).map_or(now, |(_, since)| *since);
-        step::next(&Led {
+        let led = Led {
             this: self.node,
             detail,
             placement: step::placement(view, detail.shard),
             view,
             gives_up: *self.gives_up.borrow(),
             is_settled: now.saturating_sub(since) >= SETTLED_AFTER,
-        })
+        };
+        let (step, waits_for) = step::next(&led);
+        let nodes = if let Step::Change { voters, .. } = &step { led.keepers(voters) } else { vec![] };
+        if nodes.is_empty() {
+            return (step, waits_for.into());
+        }
+        match self.waits.look(detail.shard, Question { nodes, index: detail.status.committed }, now) {
+            Verdict::Free => (step, waits_for.into()),
+            Verdict::Lacks { node, blobs } => (Step::Stay, format!("{blobs} blobs at {node}").into()),
+            Verdict::Open => (Step::Stay, "word from those who are to hold it whether they have its blobs".into()),
+        }
     }
 
-    fn publish(&self, details: &[ShardDetail], view: &View, waits: &BTreeMap<ShardId, &'static str>) {
+    fn publish(&self, details: &[ShardDetail], view: &View, waits: &BTreeMap<ShardId, Cow<'static, str>>) {
         let standing =
-            |detail: &ShardDetail| ShardStanding::new(self.node, detail, view, waits.get(&detail.shard).copied());
+            |detail: &ShardDetail| ShardStanding::new(self.node, detail, view, waits.get(&detail.shard).cloned());
         let is_shared = |detail: &&ShardDetail| {
             led(detail).is_some() && detail.members.voters.iter().any(|node| *node != self.node)
         };
         let shared_leads = details.iter().filter(is_shared).count();
         metrics::standing(details.len(), details.iter().map(step::lag).max().unwrap_or(0));
+        metrics::missing_blobs(self.waits.missing_in_all());
         self.published.send_replace(Standing { shards: details.iter().map(standing).collect(), shared_leads });
     }
 }

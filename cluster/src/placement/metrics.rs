@@ -7,6 +7,11 @@ pub(crate) fn describe() {
     metrics::describe_gauge!("steward_shards_moving", "Shards that are not where they should be, on the controller.");
     metrics::describe_gauge!("steward_shards_held", "Shards of which this node holds a replica.");
     metrics::describe_gauge!("steward_replica_lag_entries", "Entries the slowest replica of a shard led here lacks.");
+    metrics::describe_gauge!("steward_replica_missing_blobs", "Blobs that shards led here wait for before they move.");
+    metrics::describe_counter!(
+        "steward_shards_moved_without_blobs_total",
+        "Changes of members that went on although blobs were missing."
+    );
     metrics::describe_counter!("steward_placement_steps_total", "Changes of members and moves of leadership begun.");
 }
 
@@ -35,4 +40,14 @@ pub(crate) fn standing(held: usize, lag: u64) {
 /// A change of members, or a move of leadership, began.
 pub(crate) fn step(kind: &'static str) {
     metrics::counter!("steward_placement_steps_total", "step" => kind).increment(1);
+}
+
+/// Blobs that shards led here wait for.
+pub(crate) fn missing_blobs(count: u64) {
+    metrics::gauge!("steward_replica_missing_blobs").set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+}
+
+/// A shard changed its voters although blobs were missing: none had come for long.
+pub(crate) fn moved_without_blobs() {
+    metrics::counter!("steward_shards_moved_without_blobs_total").increment(1);
 }

@@ -11,10 +11,13 @@
 //! - **P4 patience**: a node that is merely away keeps its replicas for [`GONE_AFTER`], and leads nothing meanwhile.
 //! - **P5 step by step**: who is to vote has learned the shard before; voters are exchanged all at once, in odd numbers
 //!   but for the single case `step.rs` names; a leader leaves only after another leads.
-//! - **P6 absence**: nothing here is needed for safety. Whatever stands in etcd is a wish; a shard's own group decides
+//! - **P6 blobs first**: voters are exchanged when those who are to hold the shard have the blobs it names, or when none
+//!   has come for long (`blobs.rs`).
+//! - **P7 absence**: nothing here is needed for safety. Whatever stands in etcd is a wish; a shard's own group decides
 //!   who votes.
 
 mod absence;
+mod blobs;
 mod controller;
 mod election;
 mod execute;
@@ -37,6 +40,7 @@ mod plan_tests;
 mod step_tests;
 
 pub use absence::GONE_AFTER;
+pub use blobs::BlobCount;
 pub use controller::Controller;
 pub use execute::Executor;
 pub use moves::MOVES_MAX;

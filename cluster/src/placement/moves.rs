@@ -85,7 +85,15 @@ mod tests {
 
     fn at(voters: &[u64]) -> Members {
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
-        Members { leader: voters[0], voters, learners: vec![], term: Term(1), lag: 0, format: Format::FIRST }
+        Members {
+            leader: voters[0],
+            voters,
+            learners: vec![],
+            term: Term(1),
+            lag: 0,
+            format: Format::FIRST,
+            missing_blobs: [].into(),
+        }
     }
 
     fn write(view: &mut View, moves: &Moves) {

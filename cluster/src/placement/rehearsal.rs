@@ -50,7 +50,15 @@ impl Rehearsal {
             return;
         }
         let (voters, learners) = (detail.members.voters.clone(), detail.members.learners.clone());
-        let members = Members { voters, learners, leader: node, term, lag: step::lag(detail), format: Format::NEWEST };
+        let members = Members {
+            voters,
+            learners,
+            leader: node,
+            term,
+            lag: step::lag(detail),
+            format: Format::NEWEST,
+            missing_blobs: [].into(),
+        };
         self.view.members[usize::from(detail.shard.0)] = Some(members);
     }
 

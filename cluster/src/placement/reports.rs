@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blobs::Waits;
 use super::step::{LEVEL_ENTRIES_MAX, lag};
 use crate::ids::{NodeId, ShardId};
 use crate::membership::{Announcements, Members, View};
@@ -25,12 +26,12 @@ impl Reports {
     }
 
     /// Tells what is new about the shards led here.
-    pub(super) fn tell(&mut self, details: &[ShardDetail], view: &View, now: Duration) {
+    pub(super) fn tell(&mut self, details: &[ShardDetail], view: &View, waits: &Waits, now: Duration) {
         let mut leaders = vec![];
         let mut members = vec![];
         for detail in details {
             let shard = detail.shard;
-            let Some(report) = self.report(detail) else {
+            let Some(report) = self.report(detail, waits) else {
                 if !leads(detail) {
                     self.said.remove(&shard);
                 }
@@ -52,7 +53,7 @@ impl Reports {
     }
 
     /// Where a shard is. While two sets of voters take turns, what was said before stays.
-    fn report(&self, detail: &ShardDetail) -> Option<Members> {
+    fn report(&self, detail: &ShardDetail, waits: &Waits) -> Option<Members> {
         let Role::Leader { term, ready: true } = detail.status.role else { return None };
         let members = &detail.members;
         (!members.is_joint()).then(|| Members {
@@ -62,6 +63,7 @@ impl Reports {
             term,
             lag: rounded(lag(detail)),
             format: detail.status.format,
+            missing_blobs: waits.missing(detail.shard),
         })
     }
 

@@ -1,5 +1,6 @@
 //! How the shards held here stand beside what is wanted, for operators. The executor writes it, the node reads it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::step::{NOTHING, lag, placement};
@@ -24,11 +25,11 @@ pub struct ShardStanding {
     /// Entries the slowest of the others lacks; known to the leader.
     pub lag: u64,
     /// What the shard waits for until it is where it should be.
-    pub waits_for: &'static str,
+    pub waits_for: Cow<'static, str>,
 }
 
 impl ShardStanding {
-    pub(super) fn new(this: NodeId, detail: &ShardDetail, view: &View, waits_for: Option<&'static str>) -> Self {
+    pub(super) fn new(this: NodeId, detail: &ShardDetail, view: &View, waits_for: Option<Cow<'static, str>>) -> Self {
         let wanted = placement(view, detail.shard).map_or(vec![], |placement| placement.replicas.clone());
         let is_level = wanted == detail.members.voters && detail.members.learners.is_empty();
         let leader = match detail.status.role {
@@ -41,7 +42,7 @@ impl ShardStanding {
             members: detail.members.clone(),
             leader,
             lag: lag(detail),
-            waits_for: waits_for.unwrap_or(if is_level { NOTHING } else { ITS_LEADER }),
+            waits_for: waits_for.unwrap_or(if is_level { NOTHING } else { ITS_LEADER }.into()),
         }
     }
 }
@@ -87,7 +88,7 @@ mod tests {
             members,
             leader: Some(one),
             lag: 40,
-            waits_for: "new replicas to catch up",
+            waits_for: "new replicas to catch up".into(),
         };
         let said = "shard 7: wanted on 1, 2, 3; voters 1; learners 2, 3; led by node 1; lag 40; waits for new replicas to \
                     catch up";

@@ -134,6 +134,17 @@ impl Led<'_> {
         best.get(turn).copied()
     }
 
+    /// The nodes that must have the shard's blobs before these voters take over: those that are wanted and answer. Nobody
+    /// when the voters stay the same.
+    pub(super) fn keepers(&self, voters: &[NodeId]) -> Vec<NodeId> {
+        if self.detail.members.voters == voters {
+            return vec![];
+        }
+        let wanted = self.placement.map_or(&[][..], |placement| &placement.replicas);
+        let keeps = |node: &NodeId| wanted.contains(node) && (*node == self.this || self.is_level(*node));
+        voters.iter().copied().filter(keeps).collect()
+    }
+
     fn can_lead(&self, node: NodeId) -> bool {
         self.detail.members.voters.contains(&node) && self.is_level(node)
     }

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, NodeId, ShardId};
@@ -12,7 +14,7 @@ use steward_cluster::log::disk::FolderDisk;
 use steward_cluster::log::{Log, LogConfig};
 use steward_cluster::membership::{DataState, JoinConfig, Membership, View, join};
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security};
-use steward_cluster::placement::{Controller, Executor};
+use steward_cluster::placement::{BlobCount, Controller, Executor};
 use steward_cluster::raft::{
     Driver, DriverConfig, DriverHandle, ElectionTicks, Proposal, ProposeError, Role, ShardStatus, start,
 };
@@ -31,6 +33,15 @@ use crate::machine::{Kept, Machine};
 
 /// Longer than any proposal waits for a leader to be elected.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Entries name no blobs here.
+struct NoBlobs;
+
+impl BlobCount for NoBlobs {
+    fn missing(&self, _node: NodeId, _shard: ShardId, _index: LogIndex) -> BoxFuture<'_, Option<u64>> {
+        ready(Some(0)).boxed()
+    }
+}
 
 /// How a node is started.
 pub(crate) struct Setup {
@@ -101,7 +112,7 @@ impl Setup {
                 .spawn(async move { served.serve(listener, Routes::default(), sink, snapshots, stopped).await }),
         ];
         let controller = Controller::start(&membership);
-        let executor = Executor::start(driver.handle(), &membership, peers, clock);
+        let executor = Executor::start(driver.handle(), &membership, peers, Arc::new(NoBlobs), clock);
         let (id, shards) = (NodeId(self.id), self.shards);
         Node { id, executor, membership, kept, shards, controller, driver, stop, tasks, folder }
     }

@@ -172,6 +172,7 @@ async fn running_nodes_outlive_a_wiped_etcd_and_come_back_after_a_rebuild() {
         term: Term(1),
         lag: 0,
         format: Format::FIRST,
+        missing_blobs: [].into(),
     };
     second.announce_leaders(vec![(ShardId(0), NodeId(2))]);
     second.report_members(vec![(ShardId(0), report.clone())]);

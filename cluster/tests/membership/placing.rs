@@ -19,6 +19,7 @@ fn report(membership: &Membership, voters: &[NodeId], term: u64) {
         term: Term(term),
         lag: 0,
         format: Format::FIRST,
+        missing_blobs: [].into(),
     };
     membership.report_members((0..SHARDS).map(|shard| (ShardId(shard), members(voters[0]))).collect());
 }

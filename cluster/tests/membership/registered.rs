@@ -59,6 +59,7 @@ async fn the_newest_word_on_each_shard_arrives() {
         term: Term(term),
         lag: 7,
         format: Format::FIRST,
+        missing_blobs: [].into(),
     };
     first.report_members(vec![(ShardId(3), members(4)), (ShardId(3), members(5))]);
     let view = until(&second, "all leaders", |view| view.leaders == [Some(NodeId(2)); 4]).await;

@@ -2,7 +2,7 @@
 //! another way, `gateway/forward/`.
 //!
 //! The composition root serves a [`WorkServer`] on the internal port, and gives workers, deliveries and the blob store
-//! what reaches the others: [`Others`] and [`OtherFolders`].
+//! what reaches the others: [`Others`], [`OtherFolders`] and [`MissingBlobs`].
 //!
 //! # Invariants
 //! - **W1 one hop**: a command is done by the node that is called or refused; it is never passed on again.
@@ -11,6 +11,7 @@
 
 mod folders;
 mod form;
+mod missing;
 mod others;
 mod serve;
 
@@ -18,6 +19,7 @@ mod serve;
 mod tests;
 
 pub(crate) use folders::OtherFolders;
+pub(crate) use missing::MissingBlobs;
 pub(crate) use others::Others;
 pub(crate) use serve::WorkServer;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use steward_actors::blob::{BlobHash, BlobStore};
+use steward_actors::blob::{BlobHash, BlobStore, Missing};
 use steward_actors::domain::ids::AccountId;
 use steward_actors::domain::task::TaskKind;
 use steward_actors::elsewhere::{decode_asked, encode_outcome, encode_work};
 use steward_actors::shard::{ExecuteError, Shards};
 use steward_actors::task::{Granted, Hints, Lessor};
-use steward_cluster::ids::NodeId;
+use steward_cluster::ids::{LogIndex, NodeId, ShardId};
 use steward_proto::peer::v1 as pb;
 use steward_proto::peer::v1::work_service_server::{WorkService, WorkServiceServer};
 use tokio::fs::File;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::form::{from_wire, to_wire};
+use super::missing::count;
 use crate::gateway::blob::chunks;
 use crate::gateway::forward::{Leader, Whereabouts};
 
@@ -32,6 +33,8 @@ pub(crate) struct WorkServer {
     pub(crate) hints: Arc<Hints>,
     /// This node's own folder: what is missing here is not looked for elsewhere.
     pub(crate) blobs: BlobStore,
+    /// What that folder lacks.
+    pub(crate) missing: Missing,
     pub(crate) whereabouts: Arc<dyn Whereabouts>,
 }
 
@@ -112,6 +115,16 @@ impl WorkService for WorkServer {
             incoming.finish().await?;
         }
         Ok(Response::new(pb::PutBlobResponse {}))
+    }
+
+    async fn count_missing_blobs(
+        &self,
+        request: Request<pb::CountMissingBlobsRequest>,
+    ) -> Result<Response<pb::CountMissingBlobsResponse>, Status> {
+        let pb::CountMissingBlobsRequest { shard, index } = request.into_inner();
+        let shard = u16::try_from(shard).map_err(|_| Status::invalid_argument("a shard's number is too large"))?;
+        let missing = count(&self.missing, ShardId(shard), LogIndex(index)).await;
+        Ok(Response::new(pb::CountMissingBlobsResponse { missing }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steward_actors::blob::{Backfill, BlobStore, backfill};
+use steward_actors::blob::{Backfill, BlobStore, Missing, backfill};
 use steward_actors::elsewhere::Elsewhere;
 use steward_actors::shard::Shards;
 use steward_actors::supervisor;
@@ -14,30 +14,47 @@ use steward_cluster::peers::Peers;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Company, PeerReach, Registered, Standing};
-use crate::between::{OtherFolders, Others, WorkServer};
+use super::{PeerReach, Registered, Standing};
+use crate::between::{MissingBlobs, OtherFolders, Others, WorkServer};
 use crate::everything;
 use crate::gateway::forward::Forwarder;
 
 /// The other nodes, for whoever asks something of them.
 pub(crate) struct Around {
+    node: NodeId,
     peers: Peers,
     whereabouts: Arc<Standing>,
     neighbours: Arc<Registered>,
+    /// This node's own folder.
+    blobs: BlobStore,
+    /// What that folder lacks.
+    lacks: Missing,
 }
 
 impl Around {
-    pub(crate) fn new(node: NodeId, company: &Company, shards: &Shards, view: watch::Receiver<Arc<View>>) -> Self {
-        let peers = company.peers().clone();
+    pub(crate) fn new(
+        node: NodeId,
+        peers: Peers,
+        shards: &Shards,
+        blobs: &BlobStore,
+        backfill: Arc<Backfill>,
+        view: watch::Receiver<Arc<View>>,
+    ) -> Self {
         let whereabouts = Standing::new(node, shards.clone(), view.clone());
         let neighbours = Arc::new(Registered { node, peers: peers.clone(), shards: shards.clone(), view });
-        Self { peers, whereabouts, neighbours }
+        let lacks = Missing::new(shards.clone(), blobs.clone(), backfill);
+        Self { node, peers, whereabouts, neighbours, blobs: blobs.clone(), lacks }
     }
 
-    /// The same blobs, of which other nodes have copies.
-    pub(crate) fn share(&self, node: NodeId, blobs: BlobStore, shards: u16) -> BlobStore {
-        let copies = OtherFolders::new(node, self.neighbours.clone(), blobs.clone(), shards);
-        blobs.with_copies(Arc::new(copies))
+    /// The blobs of this node, of which other nodes have copies.
+    pub(crate) fn share(&self, shards: u16) -> BlobStore {
+        let copies = OtherFolders::new(self.node, self.neighbours.clone(), self.blobs.clone(), shards);
+        self.blobs.with_copies(Arc::new(copies))
+    }
+
+    /// What nodes lack that are to hold a shard.
+    pub(crate) fn missing(&self) -> Arc<MissingBlobs> {
+        Arc::new(MissingBlobs { node: self.node, neighbours: self.neighbours.clone(), here: self.lacks.clone() })
     }
 
     pub(crate) fn elsewhere(&self, node: NodeId, shards: u16) -> Arc<dyn Elsewhere> {
@@ -49,9 +66,10 @@ impl Around {
         Arc::new(Forwarder::new(node, shards, self.whereabouts.clone(), reach, Arc::clone(clock)))
     }
 
-    pub(crate) fn work(&self, shards: &Shards, workers: &Workers, blobs: BlobStore) -> WorkServer {
+    pub(crate) fn work(&self, shards: &Shards, workers: &Workers) -> WorkServer {
         let (lessor, hints) = (workers.lessor(), workers.hints());
-        WorkServer { shards: shards.clone(), lessor, hints, blobs, whereabouts: self.whereabouts.clone() }
+        let (blobs, missing, whereabouts) = (self.blobs.clone(), self.lacks.clone(), self.whereabouts.clone());
+        WorkServer { shards: shards.clone(), lessor, hints, blobs, missing, whereabouts }
     }
 
     /// What a subscriber to everything needs of them.

@@ -12,11 +12,12 @@ use steward_cluster::format::{Format, Obstacle};
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{self, EtcdError, FinalizeError, JoinError, Joined, Membership, View};
 use steward_cluster::peers::Peers;
-use steward_cluster::placement::{Controller, Executor};
+use steward_cluster::placement::{BlobCount, Controller, Executor};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::around::Around;
 use super::join::Entry;
 use super::remembered::Remembered;
 use crate::data_dir::DataDir;
@@ -49,7 +50,6 @@ impl From<FinalizeError> for WishError {
 /// This node among the others.
 pub(crate) struct Company {
     name: String,
-    peers: Peers,
     clock: Arc<dyn Clock>,
     started: Duration,
     view: watch::Receiver<Arc<View>>,
@@ -69,6 +69,7 @@ struct Active {
 struct Joining {
     entry: Entry,
     peers: Peers,
+    missing: Arc<dyn BlobCount>,
     shards: Shards,
     data_dir: Arc<DataDir>,
     remembered: Remembered,
@@ -93,21 +94,24 @@ impl Company {
     /// Goes to the others with the addresses remembered, and registers as soon as etcd is there.
     pub(crate) fn start(
         entry: Entry,
-        peers: Peers,
+        around: &Around,
         shards: Shards,
         data_dir: Arc<DataDir>,
         clock: Arc<dyn Clock>,
         view: watch::Sender<Arc<View>>,
     ) -> Self {
+        let peers = around.peers().clone();
         let remembered = Remembered::load(&data_dir);
         let shards_driver = shards.driver();
         peers.set_addresses(remembered.addresses().clone());
         let active = Arc::<Mutex<Option<Active>>>::default();
         let name = entry.config.cluster.clone();
         let (seen, started) = (view.subscribe(), clock.monotonic());
+        let auditor = Auditor::start(shards_driver, peers.clone());
         let joining = Joining {
             entry,
-            peers: peers.clone(),
+            peers,
+            missing: around.missing(),
             shards,
             data_dir,
             remembered,
@@ -115,9 +119,8 @@ impl Company {
             view,
             active: Arc::clone(&active),
         };
-        let auditor = Auditor::start(shards_driver, peers.clone());
         let registering = supervisor::spawn("registering", joining.run());
-        Self { name, peers, clock, started, view: seen, active, registering, _auditor: auditor }
+        Self { name, clock, started, view: seen, active, registering, _auditor: auditor }
     }
 
     /// The cluster's name.
@@ -161,11 +164,6 @@ impl Company {
         membership.leave().await;
         executor.give_up_leads(GIVE_UP_MAX).await;
     }
-
-    /// The other nodes.
-    pub(crate) fn peers(&self) -> &Peers {
-        &self.peers
-    }
 }
 
 impl Drop for Company {
@@ -178,7 +176,8 @@ impl Joining {
     async fn run(mut self) {
         let Some(membership) = self.register().await else { return };
         let mut view = membership.view();
-        let executor = Executor::start(self.shards.driver(), &membership, self.peers.clone(), Arc::clone(&self.clock));
+        let (driver, peers, missing) = (self.shards.driver(), self.peers.clone(), Arc::clone(&self.missing));
+        let executor = Executor::start(driver, &membership, peers, missing, Arc::clone(&self.clock));
         let controller = Controller::start(&membership);
         *self.active.lock().await = Some(Active { membership, executor, _controller: controller });
         loop {

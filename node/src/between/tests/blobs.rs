@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use steward_actors::blob::{Copies as _, CopyError};
+use serde_json::json;
+use steward_actors::blob::{Backfill, BlobHash, Copies as _, CopyError, Missing};
+use steward_actors::domain::account::{Command, TaskRef};
 use steward_actors::domain::ids::AccountId;
-use steward_cluster::ids::NodeId;
+use steward_actors::domain::task::TaskKind;
+use steward_actors::shard::shard_of;
+use steward_cluster::ids::{LogIndex, NodeId};
+use steward_cluster::placement::BlobCount as _;
 use steward_cluster::raft::Members;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
-use super::super::OtherFolders;
-use super::world::{Node, SHARDS, Wires, channel};
+use super::super::{MissingBlobs, OtherFolders};
+use super::world::{Node, SHARDS, Wires, asked, channel};
 
 /// Longer than a chunk.
 const BLOB: &[u8] = &[7; 200_000];
@@ -64,4 +69,33 @@ async fn a_blob_is_copied_to_a_majority_or_nothing_may_name_it() {
     assert!(matches!(few, Err(CopyError::TooFew { .. })), "both sets of voters count: {few:?}");
     let unknown = folders(&this, channels(), None).spread(&account, &hash).await;
     assert!(matches!(unknown, Err(CopyError::Replicas)), "{unknown:?}");
+}
+
+/// Lets a job of a node name a blob.
+async fn name(node: &Node, hash: &BlobHash) -> AccountId {
+    let (account, job) = node.job().await;
+    let (task, worker) = (TaskKind::Summarize, "node-2/b".to_owned());
+    node.shards.execute(&account, asked(Command::StartTask { job: job.clone(), task, worker })).await.unwrap();
+    let (task, result) = (TaskRef { job, task, attempt: 1 }, json!({"blob": hash.as_str()}));
+    node.shards.execute(&account, asked(Command::ReportSuccess { task, result })).await.unwrap();
+    account
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_how_many_blobs_of_a_shard_it_lacks() {
+    let (this, other) = (Node::start().await, Node::start().await);
+    let hash = BlobHash::parse(blake3::hash(BLOB).to_hex().as_str()).unwrap();
+    let shard = shard_of(&name(&this, &hash).await, SHARDS);
+    name(&other, &hash).await;
+    let wires = Wires { channels: BTreeMap::from([(NodeId(2), other.channel())]), ..Wires::default() };
+    let here = Missing::new(this.shards.clone(), this.blobs.clone(), Arc::new(Backfill::new()));
+    let counts = MissingBlobs { node: NodeId(1), neighbours: Arc::new(wires), here };
+    let applied = this.shards.driver().status(shard).unwrap().applied;
+    for (node, folder) in [(NodeId(1), &this), (NodeId(2), &other)] {
+        assert_eq!(counts.missing(node, shard, applied).await, Some(1), "{node}");
+        assert_eq!(counts.missing(node, shard, LogIndex(applied.0 + 1)).await, None, "{node} is not that far");
+        folder.keep(BLOB);
+        assert_eq!(counts.missing(node, shard, applied).await, Some(0), "{node}");
+    }
+    assert_eq!(counts.missing(NodeId(3), shard, applied).await, None, "nobody is there");
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use steward_actors::blob::{BlobHash, BlobStore};
+use steward_actors::blob::{Backfill, BlobHash, BlobStore, Missing};
 use steward_actors::domain::account::{Asked, Command};
 use steward_actors::domain::ids::{AccountId, JobId};
 use steward_actors::domain::job::{JobKind, Task};
@@ -191,6 +191,7 @@ impl Node {
             lessor: workers.lessor(),
             hints: workers.hints(),
             blobs: blobs.clone(),
+            missing: Missing::new(shards.clone(), blobs.clone(), Arc::new(Backfill::new())),
             whereabouts: beliefs.clone(),
         };
         let address = listener.local_addr().unwrap();

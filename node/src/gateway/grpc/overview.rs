@@ -61,6 +61,9 @@ fn waits_for(view: &View, wanted: Option<&Placement>, is: Option<&Members>) -> S
     if let Some(node) = away.filter(|node| !is.voters.contains(node)) {
         return format!("{node} is to hold it and is not registered");
     }
+    if let Some((node, blobs)) = is.missing_blobs.first_key_value() {
+        return format!("{blobs} of its blobs are still to come to {node}");
+    }
     if let Some(node) = wanted.replicas.iter().find(|node| is.learners.contains(node)) {
         return format!("{node} is learning it");
     }
@@ -118,7 +121,18 @@ mod tests {
         };
         let members = |voters: &[u64], learners: &[u64]| {
             let (voters, learners) = (nodes(voters), nodes(learners));
-            Some(Members { voters, learners, leader: NodeId(1), term: Term(2), lag: 0, format: Format::FIRST })
+            Some(Members {
+                voters,
+                learners,
+                leader: NodeId(1),
+                term: Term(2),
+                lag: 0,
+                format: Format::FIRST,
+                missing_blobs: [].into(),
+            })
+        };
+        let lacking = |voters: &[u64], node, blobs| {
+            members(voters, &[]).map(|is| Members { missing_blobs: [(NodeId(node), blobs)].into(), ..is })
         };
         let table = [
             (wants(&[1], 1), None, "its leader has not said where it is"),
@@ -127,6 +141,7 @@ mod tests {
             (wants(&[1, 2, 3], 1), members(&[1], &[]), "node 2 is about to learn it"),
             (wants(&[1, 2, 3], 1), members(&[1], &[2, 3]), "node 2 is learning it"),
             (wants(&[1], 1), members(&[1, 2, 3], &[]), "node 2 is about to leave it"),
+            (wants(&[1], 1), lacking(&[1, 2, 3], 1, 7), "7 of its blobs are still to come to node 1"),
             (wants(&[1, 2, 3], 2), members(&[1, 2, 3], &[]), "node 2 is about to lead it"),
             (wants(&[1, 2, 3], 1), members(&[1, 2, 3], &[]), ""),
         ];
