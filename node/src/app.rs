@@ -162,7 +162,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let observers = attentive.observers();
     let shards = start_shards(&config, &place, peers.clone(), &data_dir, Arc::clone(&clock), observers).await?;
     let (seen, view) = cluster::unseen(shard_count);
-    let _raising = raising::start(shards.clone(), peers.as_ref().map(|_| view.clone()));
+    let _raising = raising::start(shards.clone(), peers.as_ref().map(|_| view.clone()), &data_dir);
     let backfill = attentive.missing.clone();
     let around = peers.zip(backfill).map(|(peers, backfill)| Around::new(node, peers, &shards, &blobs, backfill, view));
     let company = around.as_ref().zip(place.membership).map(|(around, entry)| {

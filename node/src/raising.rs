@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::cluster::RememberedFormat;
+use crate::data_dir::DataDir;
 use crate::metrics;
 
 /// How often it looks.
@@ -23,12 +25,18 @@ const PASS_EVERY: Duration = Duration::from_secs(1);
 /// How long a barrier is waited for before the next look.
 const RAISE_MAX: Duration = Duration::from_secs(10);
 
-/// Looks until the handle is dropped. `view` is the cluster's; none on a node that is alone.
-pub(crate) fn start(shards: Shards, view: Option<watch::Receiver<Arc<View>>>) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(supervisor::spawn("raising", keep(shards, view)))
+/// Looks until the handle is dropped. `view` is the cluster's; none on a node that is alone. What is in force is
+/// remembered in the data folder.
+pub(crate) fn start(
+    shards: Shards,
+    view: Option<watch::Receiver<Arc<View>>>,
+    data_dir: &Arc<DataDir>,
+) -> AbortOnDropHandle<()> {
+    let remembered = RememberedFormat::load(Arc::clone(data_dir));
+    AbortOnDropHandle::new(supervisor::spawn("raising", keep(shards, view, remembered)))
 }
 
-async fn keep(shards: Shards, view: Option<watch::Receiver<Arc<View>>>) {
+async fn keep(shards: Shards, view: Option<watch::Receiver<Arc<View>>>, mut remembered: RememberedFormat) {
     let mut passes = interval(PASS_EVERY);
     passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -36,6 +44,8 @@ async fn keep(shards: Shards, view: Option<watch::Receiver<Arc<View>>>) {
         let rows = shards.status();
         metrics::format_in_force(rows.iter().map(|row| row.format).min());
         let view = view.as_ref().map(|view| Arc::clone(&view.borrow()));
+        let wanted = view.as_ref().map_or(Format::FIRST, |view| view.finalized());
+        remembered.learn(rows.iter().map(|row| row.format).fold(wanted, Format::max));
         let led = rows.iter().filter(|row| shards.is_led(row.shard));
         let due = led.filter_map(|row| Some((row, due(row, view.as_deref())?)));
         let raised = join_all(due.map(|(row, format)| raise(&shards, row, format))).await;

@@ -11,18 +11,24 @@ use super::join::{DataState, JoinConfig, look, of_etcd};
 use super::keys::{Key, Keys};
 use super::record::{ClusterConfig, Known, encode};
 use crate::clock::Clock;
+use crate::format::Format;
 use crate::ids::NodeId;
 
 /// How far above the highest id this node remembers new ids start: more nodes than ever joined while it was away.
 const REBUILD_ID_GAP: u64 = 1000;
 
 /// Writes the cluster of this data folder back. `highest` is the highest node id it ever saw, as a member of a shard or
-/// in a view.
+/// in a view, and `in_force` the highest format: no older binary may join before leaders say again what their shards have.
 ///
 /// # Errors
 /// [`JoinError::NothingToRebuild`] for a folder that belongs to no cluster, [`JoinError::NotWiped`] when the cluster is
 /// there, and those of etcd.
-pub async fn rebuild(config: &JoinConfig, highest: NodeId, clock: Arc<dyn Clock>) -> Result<(), JoinError> {
+pub async fn rebuild(
+    config: &JoinConfig,
+    highest: NodeId,
+    in_force: Format,
+    clock: Arc<dyn Clock>,
+) -> Result<(), JoinError> {
     let keys = Keys::of(&config.cluster).ok_or_else(|| JoinError::ClusterName(config.cluster.clone()))?;
     let DataState::Belongs { cluster_id, node } = config.data else {
         return Err(JoinError::NothingToRebuild { cluster: config.cluster.clone() });
@@ -42,6 +48,7 @@ pub async fn rebuild(config: &JoinConfig, highest: NodeId, clock: Arc<dyn Clock>
         Write::Put(name.clone(), encode(&record)),
         Write::Put(keys.name(Key::Known(node)), encode(&Known { data: config.data_id })),
         Write::Put(keys.name(Key::NextNode), encode(&new_ids_from)),
+        Write::Put(keys.name(Key::Format), encode(&in_force)),
     ];
     etcd.write(&[Guard::Absent(name)], &writes).await.map_err(|source| of_etcd(config, source))?;
     // Looked at rather than believed: somebody may have been faster, or a first try of our own.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use steward_cluster::clock::SystemClock;
+use steward_cluster::format::Format;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{DataState, JoinConfig, JoinError, rebuild};
 use uuid::Uuid;
@@ -102,7 +103,7 @@ async fn a_wiped_etcd_takes_the_cluster_back_only_when_asked_to() {
         let (first, second) = (node(&etcd), node(&etcd));
         let joined = enter(&first).await.unwrap();
         let second_joined = enter(&second).await.unwrap();
-        let refused = rebuild(&after(&first, &joined), NodeId(2), clock()).await;
+        let refused = rebuild(&after(&first, &joined), NodeId(2), Format::FIRST, clock()).await;
         assert!(matches!(refused, Err(JoinError::NotWiped { .. })), "{refused:?}");
         (after(&first, &joined), after(&second, &second_joined), joined, second_joined)
     };
@@ -111,10 +112,15 @@ async fn a_wiped_etcd_takes_the_cluster_back_only_when_asked_to() {
     let refused = enter(&first).await.err().unwrap();
     assert!(matches!(refused, JoinError::Wiped { belongs, .. } if belongs == joined.cluster_id), "{refused}");
     assert!(refused.to_string().contains("steward ctl cluster rebuild"), "{refused}");
-    let refused = rebuild(&node(&etcd), NodeId(2), clock()).await;
+    let refused = rebuild(&node(&etcd), NodeId(2), Format::FIRST, clock()).await;
     assert!(matches!(refused, Err(JoinError::NothingToRebuild { .. })), "{refused:?}");
 
-    rebuild(&first, NodeId(2), clock()).await.unwrap();
+    rebuild(&first, NodeId(2), Format::CHECKS, clock()).await.unwrap();
+    let old = JoinConfig { format: Format::FIRST, ..second.clone() };
+    let refused = enter(&old).await.err();
+    assert!(matches!(refused, Some(JoinError::Format { theirs: Format::CHECKS, .. })), "{refused:?}");
+    let [first, second] = [first, second].map(|config| JoinConfig { format: Format::CHECKS, ..config });
+    let node = |etcd| JoinConfig { format: Format::CHECKS, ..node(etcd) };
     let third = enter(&node(&etcd)).await.unwrap();
     assert_eq!(third.node, NodeId(1002), "ids that may be in use are not given out");
     assert!(!third.is_founder && third.cluster_id == joined.cluster_id);

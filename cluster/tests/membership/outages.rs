@@ -185,7 +185,7 @@ async fn running_nodes_outlive_a_wiped_etcd_and_come_back_after_a_rebuild() {
     // A change in a cluster that is not theirs does not reach them.
     client.put("/steward/test/drains/5", "{}", None).await.unwrap();
 
-    rebuild(&belonging, NodeId(2), Arc::new(SystemClock::new())).await.unwrap();
+    rebuild(&belonging, NodeId(2), Format::FIRST, Arc::new(SystemClock::new())).await.unwrap();
     let both = async {
         loop {
             let options = etcd_client::GetOptions::new().with_prefix().with_count_only();

@@ -10,7 +10,7 @@ use steward_cluster::format::Format;
 use steward_cluster::ids::NodeId;
 use steward_cluster::membership::{self, DataState, EtcdTls, JoinConfig, JoinError, Joined};
 
-use super::remembered::Remembered;
+use super::remembered::{Remembered, remembered_format};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Identity, JoinedCluster, NODE_ALONE};
 
@@ -88,7 +88,7 @@ pub(crate) async fn rebuild(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::
     (join.shards, join.replicas) = (cluster.shards, cluster.replicas);
     let remembered = Remembered::load(&data_dir);
     let highest = remembered.addresses().keys().copied().max().unwrap_or(identity.node).max(identity.node);
-    Ok(membership::rebuild(&join, highest, Arc::clone(clock)).await?)
+    Ok(membership::rebuild(&join, highest, remembered_format(&data_dir), Arc::clone(clock)).await?)
 }
 
 /// A node without others.

@@ -23,4 +23,5 @@ pub(crate) use internal::{Internal, Serving};
 pub(crate) use join::{Place, join, rebuild};
 use neighbours::Registered;
 use reach::PeerReach;
+pub(crate) use remembered::RememberedFormat;
 use whereabouts::Standing;

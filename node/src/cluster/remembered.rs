@@ -1,12 +1,16 @@
-//! Where other nodes were reached last, in a file of the data folder: what a node starts from when etcd is away.
+//! What a node remembers of its cluster in files of the data folder: where other nodes were reached last, which it starts
+//! from when etcd is away, and the highest format, which is written back into an etcd that was wiped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use steward_cluster::format::Format;
 use steward_cluster::ids::NodeId;
 
 use crate::data_dir::DataDir;
 
 const FILE: &str = "peers.json";
+const FORMAT_FILE: &str = "format.json";
 
 /// The addresses of all nodes ever seen, by the newest word. A node that is gone stays: it may come back, and its links
 /// must not break while others believe so.
@@ -43,6 +47,37 @@ impl Remembered {
     }
 }
 
+/// The highest format that was seen in force, by the barriers of the shards here or the word of their leaders.
+pub(crate) struct RememberedFormat {
+    data_dir: Arc<DataDir>,
+    format: Format,
+}
+
+impl RememberedFormat {
+    pub(crate) fn load(data_dir: Arc<DataDir>) -> Self {
+        let format = remembered_format(&data_dir);
+        Self { data_dir, format }
+    }
+
+    /// Keeps a format that is higher than all before.
+    pub(crate) fn learn(&mut self, format: Format) {
+        if format <= self.format {
+            return;
+        }
+        let text = serde_json::to_string(&format).expect("a number is JSON");
+        match self.data_dir.keep(FORMAT_FILE, &text) {
+            Ok(()) => self.format = format,
+            Err(error) => tracing::warn!(%error, "the format in force is not kept"),
+        }
+    }
+}
+
+/// The format a folder remembers. Without a file leaders tell it again.
+pub(super) fn remembered_format(data_dir: &DataDir) -> Format {
+    let text = std::fs::read_to_string(data_dir.join(FORMAT_FILE)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +95,16 @@ mod tests {
         let again = Remembered::load(&data_dir);
         let expected = [(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:2".to_owned())];
         assert_eq!(again.addresses(), &expected.into_iter().collect());
+    }
+    #[test]
+    fn the_highest_format_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = Arc::new(DataDir::open(dir.path()).unwrap());
+        let mut remembered = RememberedFormat::load(Arc::clone(&data_dir));
+        assert_eq!(remembered_format(&data_dir), Format::FIRST);
+        remembered.learn(Format::CHECKS);
+        remembered.learn(Format::FIRST);
+        assert_eq!(remembered_format(&data_dir), Format::CHECKS);
+        assert_eq!(RememberedFormat::load(data_dir).format, Format::CHECKS);
     }
 }

@@ -1,5 +1,6 @@
 //! Etcd that stands still, is killed, or forgets everything: it says who is there, and decides nothing about data.
 
+use std::fs;
 use std::time::Duration;
 
 use steward_tests::harness::{Cluster, Run, Shape};
@@ -37,6 +38,9 @@ async fn a_cluster_that_etcd_forgot_is_written_back_by_hand() {
         cluster.node_mut(node).expect("etcd holds no place for this node any more");
         cluster.node_mut(node).expect("the last view of the cluster stays in use");
     }
+    let remembered = cluster.node(3).data_dir().join("format.json");
+    let format = fs::read_to_string(remembered).expect("every node remembers the format in force");
+    assert_eq!(format.trim(), cluster.formats().expect("a node answers").0.to_string());
     cluster.wipe_etcd();
     run.goes_on(A_WHILE).await;
     cluster.terminate(3).await;
