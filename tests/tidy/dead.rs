@@ -23,7 +23,6 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),
     ("report_members", "the tests of membership stand in for the executor, which reports by itself"),
-    ("set_draining", "membership that a single node has no use for; a node on its way out calls it"),
 ];
 
 /// Words before a name that define it.

@@ -95,17 +95,6 @@ impl Membership {
         self.announcements.members(changes);
     }
 
-    /// Says whether this node is on its way out.
-    pub fn set_draining(&self, draining: bool) {
-        self.wanted.send_if_modified(|wanted| match wanted {
-            Wanted::Registered(info) if info.draining != draining => {
-                info.draining = draining;
-                true
-            }
-            Wanted::Registered(_) | Wanted::Gone => false,
-        });
-    }
-
     /// Notes or takes back an operator's wish to empty a node, which may be any.
     ///
     /// # Errors

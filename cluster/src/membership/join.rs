@@ -145,7 +145,6 @@ impl Joined {
             format: config.format,
             cores: config.cores,
             data: config.data_id,
-            draining: false,
         }
     }
 }

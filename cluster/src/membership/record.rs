@@ -43,8 +43,6 @@ pub struct NodeInfo {
     pub cores: u32,
     /// Its data folder.
     pub data: Uuid,
-    /// Whether it is on its way out and should hold nothing.
-    pub draining: bool,
 }
 
 /// Where a shard should be.
@@ -87,4 +85,21 @@ pub(crate) fn encode(record: &impl Serialize) -> Vec<u8> {
 /// A record as it comes from etcd.
 pub(crate) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let node = r#"{"address":"a:1","zone":"z","version":"0","format":1,"cores":2,
+            "data":"00000000-0000-0000-0000-000000000000","draining":true}"#;
+        assert_eq!(decode::<NodeInfo>(node.as_bytes()).unwrap().cores, 2, "what is gone is skipped");
+        let members = r#"{"voters":[1],"learners":[],"leader":1,"term":3,"lag":0}"#;
+        let members: Members = decode(members.as_bytes()).unwrap();
+        assert_eq!((members.format, members.missing_blobs.len()), (Format::FIRST, 0));
+        let told = Members { missing_blobs: [(NodeId(2), 7)].into(), ..members };
+        assert_eq!(decode::<Members>(&encode(&told)).unwrap(), told);
+    }
 }

@@ -48,10 +48,10 @@ impl View {
         self.etcd_unreachable_since.is_none()
     }
 
-    /// Whether a node is on its way out, by its own word or an operator's.
+    /// Whether a node is on its way out, by an operator's word.
     #[must_use]
     pub fn is_draining(&self, node: NodeId) -> bool {
-        self.drains.contains(&node) || self.nodes.get(&node).is_some_and(|info| info.draining)
+        self.drains.contains(&node)
     }
 
     /// The format that all shards are to have: what an operator said, or what one of them has already.

@@ -64,7 +64,6 @@ mod tests {
             format: Format::FIRST,
             cores: 4,
             data: uuid::Uuid::nil(),
-            draining: false,
         }
     }
 

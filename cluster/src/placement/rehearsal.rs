@@ -32,7 +32,6 @@ impl Rehearsal {
             format: Format::NEWEST,
             cores: 2,
             data: Uuid::nil(),
-            draining: false,
         };
         let nodes = nodes.into_iter().map(|node| (node, info(node))).collect();
         Self { view: View { nodes, ..View::empty(shards) }, replicas }

@@ -41,9 +41,9 @@ fn view(draining: &[u64]) -> View {
         format: Format::FIRST,
         cores: 4,
         data: uuid::Uuid::nil(),
-        draining: draining.contains(id),
     };
-    View { nodes: (1..=6).map(|id| (NodeId(id), info(&id))).collect(), ..View::empty(1) }
+    let drains = draining.iter().copied().map(NodeId).collect();
+    View { nodes: (1..=6).map(|id| (NodeId(id), info(&id))).collect(), drains, ..View::empty(1) }
 }
 
 fn placed(replicas: &[u64], preferred: u64) -> Placement {

@@ -36,7 +36,7 @@ async fn a_node_that_ends_gives_its_leaderships_up_in_time() {
     let [first, second, third] = three(&etcd, MANY).await;
     let all = [&first, &second, &third];
     until("a third for everybody", || leads(&all, MANY).iter().all(|leads| [21, 22].contains(leads))).await;
-    first.membership.set_draining(true);
+    second.membership.wish_drain(first.id, true).await.unwrap();
     let left = first.executor.give_up_leads(GIVEN_UP_IN).await;
     assert_eq!((left, leads(&[&first], MANY)[0]), (0, 0));
     until("others lead everything", || leads(&[&second, &third], MANY).iter().sum::<usize>() == usize::from(MANY))

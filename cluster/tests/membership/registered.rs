@@ -18,10 +18,6 @@ async fn nodes_see_each_other_come_drain_and_leave() {
     assert_eq!(view.nodes[&NodeId(2)].address, "127.0.0.1:7000");
     assert!(view.known.contains(&third.node), "known before it registers");
 
-    second.set_draining(true);
-    until(&first, "draining", |view| view.is_draining(NodeId(2)) && view.nodes[&NodeId(2)].draining).await;
-    second.set_draining(false);
-    until(&first, "no draining", |view| !view.is_draining(NodeId(2))).await;
     first.wish_drain(NodeId(2), true).await.unwrap();
     until(&second, "a wish", |view| view.is_draining(NodeId(2)) && view.drains.contains(&NodeId(2))).await;
     first.wish_drain(NodeId(2), false).await.unwrap();

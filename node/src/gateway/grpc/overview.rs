@@ -104,7 +104,6 @@ mod tests {
             format: Format::FIRST,
             cores: 2,
             data: uuid::Uuid::nil(),
-            draining: false,
         }
     }
 
