@@ -18,6 +18,7 @@ fn view(nodes: &[(u64, Format)], holders: &[u64], learners: &[u64], finalized: F
         format,
         cores: 1,
         data: Uuid::nil(),
+        disk_low: false,
     };
     let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
     let (voters, learners) = (ids(holders), ids(learners));

@@ -58,4 +58,5 @@ pub use error::LogError;
 pub use reader::LogReader;
 pub use record::{Batch, Position, Record, RecordKind};
 pub use recover::RecoveredShard;
+pub(crate) use thread::SpaceWatch;
 pub use thread::{Durable, LogStopped, LogThread};

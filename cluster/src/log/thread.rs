@@ -51,6 +51,16 @@ pub struct LogThread {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Whether free space is low, for whoever does not own the log.
+#[derive(Clone)]
+pub(crate) struct SpaceWatch(Arc<Shared>);
+
+impl SpaceWatch {
+    pub(crate) fn is_low(&self) -> bool {
+        self.0.is_space_low.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     is_space_low: AtomicBool,
@@ -96,6 +106,11 @@ impl LogThread {
     #[must_use]
     pub fn is_space_low(&self) -> bool {
         self.shared.is_space_low.load(Ordering::Relaxed)
+    }
+
+    /// The same for somebody else.
+    pub(crate) fn space_watch(&self) -> SpaceWatch {
+        SpaceWatch(Arc::clone(&self.shared))
     }
 }
 

@@ -14,7 +14,7 @@ use super::join::{Joined, of_etcd};
 use super::keys::{Key, Keys};
 use super::picture::Picture;
 use super::record::{Members, encode};
-use super::register::{Registration, Wanted, as_belonging};
+use super::register::{OwnWord, Registration, as_belonging};
 use super::view::View;
 use super::watching::Watching;
 use crate::format::{Format, target};
@@ -32,7 +32,7 @@ pub struct Membership {
     etcd: Arc<Etcd>,
     keys: Keys,
     view: watch::Receiver<Arc<View>>,
-    wanted: watch::Sender<Wanted>,
+    wanted: OwnWord,
     announcements: Arc<Announcements>,
     registration: Option<JoinHandle<()>>,
     tasks: [JoinHandle<()>; 2],
@@ -47,7 +47,7 @@ impl Joined {
         let info = self.info();
         let Self { cluster_id, node, replicas, etcd, keys, config, .. } = self;
         let announcements = Arc::<Announcements>::default();
-        let (wanted, wanted_here) = watch::channel(Wanted::Registered(info));
+        let (wanted, wanted_here) = OwnWord::new(info);
         let (published, view) = watch::channel(Arc::new(View::empty(config.shards)));
         let mut watching = Watching {
             etcd: Arc::clone(&etcd),
@@ -118,7 +118,7 @@ impl Membership {
 
     /// Takes this node out of the view of the others. Its id stays its own.
     pub async fn leave(mut self) {
-        self.wanted.send_replace(Wanted::Gone);
+        self.wanted.goodbye();
         if let Some(registration) = self.registration.as_mut()
             && tokio::time::timeout(LEAVE_MAX, registration).await.is_err()
         {
@@ -137,6 +137,11 @@ impl Membership {
     /// For those who say something again and again, and outlive no handle.
     pub(crate) fn announcements(&self) -> &Arc<Announcements> {
         &self.announcements
+    }
+
+    /// For those who find out something about this node that others should know.
+    pub(crate) fn own_word(&self) -> &OwnWord {
+        &self.wanted
     }
 
     pub(crate) fn cluster_id(&self) -> Uuid {

@@ -145,6 +145,7 @@ impl Joined {
             format: config.format,
             cores: config.cores,
             data: config.data_id,
+            disk_low: false,
         }
     }
 }

@@ -70,5 +70,6 @@ pub use picture::RETURN_GRACE;
 pub use rebuild::rebuild;
 pub use record::{Members, NodeInfo, Placement};
 pub use register::LEASE_TTL;
+pub(crate) use register::OwnWord;
 pub use trust::{EtcdTls, EtcdTlsError};
 pub use view::View;

@@ -29,7 +29,7 @@ fn config(cluster_id: Uuid) -> Vec<u8> {
 fn info() -> Vec<u8> {
     let text = String::new;
     let (address, zone, version) = (text(), text(), text());
-    encode(&NodeInfo { address, zone, version, format: Format::FIRST, cores: 1, data: CLUSTER })
+    encode(&NodeInfo { address, zone, version, format: Format::FIRST, cores: 1, data: CLUSTER, disk_low: false })
 }
 
 fn listing(cluster_id: Uuid, nodes: &[u64]) -> Listing {

@@ -43,6 +43,9 @@ pub struct NodeInfo {
     pub cores: u32,
     /// Its data folder.
     pub data: Uuid,
+    /// Whether its disk is nearly full: it should lead nothing.
+    #[serde(default)]
+    pub disk_low: bool,
 }
 
 /// Where a shard should be.
@@ -95,7 +98,7 @@ mod tests {
     fn records_of_earlier_versions_are_read() {
         let node = r#"{"address":"a:1","zone":"z","version":"0","format":1,"cores":2,
             "data":"00000000-0000-0000-0000-000000000000","draining":true}"#;
-        assert_eq!(decode::<NodeInfo>(node.as_bytes()).unwrap().cores, 2, "what is gone is skipped");
+        assert!(!decode::<NodeInfo>(node.as_bytes()).unwrap().disk_low, "what is gone is skipped, what is new is no");
         let members = r#"{"voters":[1],"learners":[],"leader":1,"term":3,"lag":0}"#;
         let members: Members = decode(members.as_bytes()).unwrap();
         assert_eq!((members.format, members.missing_blobs.len()), (Format::FIRST, 0));

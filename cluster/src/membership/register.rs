@@ -28,6 +28,32 @@ pub(super) enum Wanted {
     Gone,
 }
 
+/// What a node says of itself while it runs. Clones say the same.
+#[derive(Clone)]
+pub(crate) struct OwnWord(watch::Sender<Wanted>);
+
+impl OwnWord {
+    pub(super) fn new(info: NodeInfo) -> (Self, watch::Receiver<Wanted>) {
+        let (wanted, heard) = watch::channel(Wanted::Registered(info));
+        (Self(wanted), heard)
+    }
+
+    /// Says whether the disk is nearly full.
+    pub(crate) fn disk_low(&self, is_low: bool) {
+        self.0.send_if_modified(|wanted| match wanted {
+            Wanted::Registered(info) if info.disk_low != is_low => {
+                info.disk_low = is_low;
+                true
+            }
+            Wanted::Registered(_) | Wanted::Gone => false,
+        });
+    }
+
+    pub(super) fn goodbye(&self) {
+        self.0.send_replace(Wanted::Gone);
+    }
+}
+
 /// Registers one node, again and again.
 pub(super) struct Registration {
     pub(super) etcd: Arc<Etcd>,

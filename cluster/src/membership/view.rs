@@ -54,6 +54,12 @@ impl View {
         self.drains.contains(&node)
     }
 
+    /// Whether the disk of a node is nearly full, by its own word.
+    #[must_use]
+    pub fn is_disk_low(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|info| info.disk_low)
+    }
+
     /// The format that all shards are to have: what an operator said, or what one of them has already.
     #[must_use]
     pub fn finalized(&self) -> Format {

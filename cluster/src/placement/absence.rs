@@ -34,8 +34,8 @@ impl Absences {
         for (node, info) in &view.nodes {
             self.seen.insert(*node, (info.zone.clone(), info.cores));
             let (zone, cores) = (info.zone.clone(), info.cores);
-            let draining = view.is_draining(*node);
-            members.insert(*node, Member { id: *node, zone, draining, cores, presence: Presence::Here });
+            let (draining, disk_low) = (view.is_draining(*node), info.disk_low);
+            members.insert(*node, Member { id: *node, zone, draining, disk_low, cores, presence: Presence::Here });
         }
         for node in away {
             let since = *self.away_since.entry(node).or_insert(now);
@@ -43,7 +43,8 @@ impl Absences {
             // A zone nobody knows is taken for one of its own: better a move too few than one too many.
             let unseen = || (format!("unknown, of {node}"), 0);
             let (zone, cores) = self.seen.get(&node).cloned().unwrap_or_else(unseen);
-            members.insert(node, Member { id: node, zone, draining: view.is_draining(node), cores, presence });
+            let draining = view.is_draining(node);
+            members.insert(node, Member { id: node, zone, draining, disk_low: false, cores, presence });
         }
         members.into_values().collect()
     }
@@ -64,6 +65,7 @@ mod tests {
             format: Format::FIRST,
             cores: 4,
             data: uuid::Uuid::nil(),
+            disk_low: false,
         }
     }
 

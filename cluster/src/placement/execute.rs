@@ -28,7 +28,7 @@ use super::step::{self, Led, Step};
 use crate::answer::answer;
 use crate::clock::Clock;
 use crate::ids::{NodeId, ShardId, Term};
-use crate::membership::{Membership, View};
+use crate::membership::{Membership, OwnWord, View};
 use crate::peers::Peers;
 use crate::raft::{ChangeError, DriverHandle, Role, ShardDetail};
 use crate::spawn::spawn;
@@ -47,6 +47,9 @@ const TRANSFERS_MAX: usize = 8;
 const TRANSFER_MAX: Duration = Duration::from_millis(700);
 /// How long a shard stays with a leader that is merely not the preferred one.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// A disk with space again counts as nearly full for so long, so that a node at the limit is not given leaderships and
+/// robbed of them all the time.
+const DISK_LOW_LINGERS: Duration = Duration::from_secs(10);
 
 /// Brings shards to their places until it is dropped.
 pub struct Executor {
@@ -94,6 +97,8 @@ impl Executor {
             waits,
             gives_up: gives_up_here,
             reports: Reports::new(node, Arc::clone(membership.announcements())),
+            own_word: membership.own_word().clone(),
+            disk_low_until: Duration::ZERO,
             led_since: BTreeMap::new(),
             transfers: BTreeMap::new(),
             published,
@@ -141,6 +146,9 @@ struct Executing {
     waits: Waits,
     gives_up: watch::Receiver<bool>,
     reports: Reports,
+    own_word: OwnWord,
+    /// Until when the disk counts as nearly full.
+    disk_low_until: Duration,
     /// In which term this node leads, and since when.
     led_since: BTreeMap<ShardId, (Term, Duration)>,
     /// Leaderships on their way, and since when.
@@ -169,6 +177,7 @@ impl Executing {
         let view = Arc::clone(&self.view.borrow_and_update());
         let now = self.clock.monotonic();
         self.note_leads(&details, now);
+        self.note_disk(now);
         self.reports.tell(&details, &view, &self.waits, now);
         let mut waits: BTreeMap<ShardId, Cow<'static, str>> = BTreeMap::new();
         let mut steps = vec![];
@@ -203,6 +212,14 @@ impl Executing {
         }
         self.publish(&details, &view, &waits);
         is_calm
+    }
+
+    /// Tells the others when they should lead in this node's place.
+    fn note_disk(&mut self, now: Duration) {
+        if self.driver.is_space_low() {
+            self.disk_low_until = now.saturating_add(DISK_LOW_LINGERS);
+        }
+        self.own_word.disk_low(now < self.disk_low_until);
     }
 
     /// Notes which shards are led here, and forgets the transfers that worked or failed.

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::Nodes;
+use super::plan::{Member, Nodes};
 use crate::ids::NodeId;
 
 /// The preferred leader of each shard; none where no replica is there to lead.
 pub(super) fn assign(nodes: &Nodes<'_>, replicas: &[Vec<NodeId>], led: &[Option<NodeId>]) -> Vec<Option<NodeId>> {
-    let takes = |node: &&NodeId| nodes.get(*node).is_some_and(|member| member.takes());
-    let candidates: Vec<Vec<NodeId>> =
-        replicas.iter().map(|replicas| replicas.iter().filter(takes).copied().collect()).collect();
+    let candidates: Vec<Vec<NodeId>> = replicas.iter().map(|replicas| candidates(nodes, replicas)).collect();
     let stays = |(led, candidates): (&Option<NodeId>, &Vec<NodeId>)| led.filter(|node| candidates.contains(node));
     let mut leaders: Vec<Option<NodeId>> = led.iter().zip(&candidates).map(stays).collect();
     let able = nodes.values().filter(|member| member.takes());
@@ -25,6 +23,15 @@ pub(super) fn assign(nodes: &Nodes<'_>, replicas: &[Vec<NodeId>], led: &[Option<
     }
     while even_out(&mut leaders, &candidates, &mut load) {}
     leaders
+}
+
+/// Those of a shard's replicas that may lead it: one whose disk is nearly full only where all others are no better.
+fn candidates(nodes: &Nodes<'_>, replicas: &[NodeId]) -> Vec<NodeId> {
+    let those = |may: fn(&Member) -> bool| -> Vec<NodeId> {
+        replicas.iter().copied().filter(|node| nodes.get(node).is_some_and(|member| may(member))).collect()
+    };
+    let first = those(Member::leads_first);
+    if first.is_empty() { those(Member::takes) } else { first }
 }
 
 /// Takes one leadership from a node with at least two more than another and gives that other one more, over a chain of

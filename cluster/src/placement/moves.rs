@@ -77,6 +77,7 @@ mod tests {
             id: NodeId(id),
             zone: format!("zone-{id}"),
             draining: false,
+            disk_low: false,
             cores: 4,
             presence: Presence::Here,
         };

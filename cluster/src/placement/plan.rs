@@ -32,6 +32,8 @@ pub(crate) struct Member {
     pub(crate) id: NodeId,
     pub(crate) zone: String,
     pub(crate) draining: bool,
+    /// Its disk is nearly full.
+    pub(crate) disk_low: bool,
     pub(crate) cores: u32,
     pub(crate) presence: Presence,
 }
@@ -40,6 +42,11 @@ impl Member {
     /// Whether it may be given replicas and leaderships.
     pub(super) fn takes(&self) -> bool {
         !self.draining && self.presence == Presence::Here
+    }
+
+    /// Whether it may be given leaderships when another one may not.
+    pub(super) fn leads_first(&self) -> bool {
+        self.takes() && !self.disk_low
     }
 
     /// Whether it may keep the replicas it has.

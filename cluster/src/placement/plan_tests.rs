@@ -11,7 +11,14 @@ use crate::membership::Placement;
 type Shards = Vec<Option<Placement>>;
 
 fn member(id: u64, zone: &str) -> Member {
-    Member { id: NodeId(id), zone: zone.to_owned(), draining: false, cores: 4, presence: Presence::Here }
+    Member {
+        id: NodeId(id),
+        zone: zone.to_owned(),
+        draining: false,
+        disk_low: false,
+        cores: 4,
+        presence: Presence::Here,
+    }
 }
 
 fn in_zones(zones: &[&str]) -> Vec<Member> {
@@ -117,13 +124,15 @@ fn nothing_moves_while_nobody_could_take_it() {
 /// A cluster by chance: up to eight nodes in up to four zones, each in some state.
 fn members() -> impl Strategy<Value = Vec<Member>> {
     let presence = prop_oneof![6 => Just(Presence::Here), 1 => Just(Presence::Away), 1 => Just(Presence::Gone)];
-    let node = (0..4u8, prop::bool::weighted(0.15), 1..64u32, presence, prop::bool::weighted(0.8));
+    let disk_low = prop::bool::weighted(0.2);
+    let node = (0..4u8, prop::bool::weighted(0.15), disk_low, 1..64u32, presence, prop::bool::weighted(0.8));
     prop::collection::vec(node, 1..8).prop_map(|nodes| {
         let all = (1..).zip(nodes).filter(|(_, (.., exists))| *exists);
-        all.map(|(id, (zone, draining, cores, presence, _))| Member {
+        all.map(|(id, (zone, draining, disk_low, cores, presence, _))| Member {
             id: NodeId(id),
             zone: format!("zone-{zone}"),
             draining,
+            disk_low,
             cores,
             presence,
         })
@@ -153,6 +162,9 @@ fn check(members: &[Member], before: &Shards, after: &Shards) {
         let leads = new.preferred_leader.and_then(|node| find(&node));
         let able = new.replicas.iter().filter(|node| find(node).is_some_and(Member::takes)).count();
         assert!(leads.map_or(able == 0, |leader| leader.takes() && new.replicas.contains(&leader.id)), "{new:?}");
+        let has_space = |node: &NodeId| find(node).is_some_and(|member| member.takes() && !member.disk_low);
+        let is_better = leads.is_some_and(|leader| leader.disk_low) && new.replicas.iter().any(has_space);
+        assert!(!is_better, "the disk of its leader is nearly full: {new:?}");
         let used: BTreeSet<&str> = new.replicas.iter().filter_map(|node| Some(find(node)?.zone.as_str())).collect();
         let enough = zones.iter().all(|zone| used.contains(zone));
         assert!(used.len() == new.replicas.len() || enough, "crowded although a zone is empty: {new:?}");
@@ -198,4 +210,23 @@ proptest! {
         let fair = (shards * 3).div_ceil(members.len());
         prop_assert!(moved(&before, &after) <= fair, "{} moves, {fair} would be fair", moved(&before, &after));
     }
+}
+
+#[test]
+fn a_node_whose_disk_is_nearly_full_is_to_lead_nothing_while_another_can() {
+    let mut members = in_zones(&["a", "b", "c"]);
+    let at_home = planned(&members, &vec![None; 9], 3);
+    let led_by = |shards: &Shards, node| {
+        shards.iter().flatten().filter(|placement| placement.preferred_leader == Some(NodeId(node))).count()
+    };
+    members[0].disk_low = true;
+    let full = planned(&members, &at_home, 3);
+    assert_eq!([1, 2, 3].map(|node| led_by(&full, node)).iter().sum::<usize>(), 9);
+    assert_eq!((led_by(&full, 1), gap(&[(NodeId(2), led_by(&full, 2)), (NodeId(3), led_by(&full, 3))].into())), (0, 1));
+    assert!(replicas(&full).eq(replicas(&at_home)), "it keeps its replicas");
+    members.iter_mut().for_each(|member| member.disk_low = true);
+    let all_full = planned(&members, &full, 3);
+    assert_eq!([1, 2, 3].map(|node| led_by(&all_full, node)), [3, 3, 3], "nobody is better");
+    members.iter_mut().for_each(|member| member.disk_low = false);
+    assert_eq!(led_by(&planned(&members, &full, 3), 1), 3, "and it leads again");
 }

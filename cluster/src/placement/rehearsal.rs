@@ -32,6 +32,7 @@ impl Rehearsal {
             format: Format::NEWEST,
             cores: 2,
             data: Uuid::nil(),
+            disk_low: false,
         };
         let nodes = nodes.into_iter().map(|node| (node, info(node))).collect();
         Self { view: View { nodes, ..View::empty(shards) }, replicas }

@@ -62,6 +62,11 @@ pub(super) fn next(led: &Led<'_>) -> Next {
     {
         return (Step::Transfer { to }, "another leader, for this node is leaving");
     }
+    if led.view.is_disk_low(led.this)
+        && let Some(to) = led.successor(|node| !led.view.is_disk_low(node))
+    {
+        return (Step::Transfer { to }, "another leader, for the disk here is nearly full");
+    }
     let Some(placement) = led.placement else { return (Step::Stay, "a placement") };
     let wanted = &placement.replicas;
     let missing: Vec<NodeId> = wanted.iter().filter(|node| !members.voters.contains(node)).copied().collect();
@@ -90,7 +95,10 @@ impl Led<'_> {
     /// Everybody votes who should; now the right one has to lead.
     fn prefer(&self, placement: &Placement) -> Next {
         // One that has said goodbye still answers for a moment: it is not given back what it just gave up.
-        let stays = |node: &NodeId| self.view.nodes.contains_key(node) && !self.view.is_draining(*node);
+        let stays = |node: &NodeId| {
+            let view = self.view;
+            view.nodes.contains_key(node) && !view.is_draining(*node) && !view.is_disk_low(*node)
+        };
         let preferred = placement.preferred_leader.filter(|node| *node != self.this && stays(node));
         match preferred {
             Some(to) if self.is_settled && self.can_lead(to) => {
@@ -123,7 +131,10 @@ impl Led<'_> {
     fn successor(&self, may: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let able = self.detail.peers.iter().map(|peer| peer.node).filter(|node| may(*node) && self.can_lead(*node));
         let stays = |node: &NodeId| !self.view.is_draining(*node) && self.view.nodes.contains_key(node);
-        let (staying, leaving): (Vec<NodeId>, Vec<NodeId>) = able.partition(stays);
+        let (mut staying, leaving): (Vec<NodeId>, Vec<NodeId>) = able.partition(stays);
+        if staying.iter().any(|node| !self.view.is_disk_low(*node)) {
+            staying.retain(|node| !self.view.is_disk_low(*node));
+        }
         let preferred = self.placement.and_then(|placement| placement.preferred_leader);
         if preferred.is_some_and(|node| staying.contains(&node)) {
             return preferred;

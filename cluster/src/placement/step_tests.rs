@@ -41,6 +41,7 @@ fn view(draining: &[u64]) -> View {
         format: Format::FIRST,
         cores: 4,
         data: uuid::Uuid::nil(),
+        disk_low: false,
     };
     let drains = draining.iter().copied().map(NodeId).collect();
     View { nodes: (1..=6).map(|id| (NodeId(id), info(&id))).collect(), drains, ..View::empty(1) }
@@ -125,6 +126,29 @@ fn a_node_that_drains_leads_nothing_and_gets_nothing() {
     assert_eq!(step(&shard, &placed(&[1, 2, 3], 2), &view(&[2])), Step::Stay, "nobody gets what he gives away");
     assert_eq!(step(&shard, &placed(&[1, 2, 3], 1), &view(&[1, 2, 3])), Step::Stay, "it would go round and round");
     assert_eq!(step(&detail(&[1], &[]), &placed(&[3], 3), &view(&[1])), change(&[1], &[3]), "nobody can lead yet");
+}
+
+/// The nodes of a view whose disks are nearly full.
+fn full(nodes: &[u64]) -> View {
+    let mut view = view(&[]);
+    for node in nodes {
+        view.nodes.get_mut(&NodeId(*node)).unwrap().disk_low = true;
+    }
+    view
+}
+
+#[test]
+fn a_node_whose_disk_is_nearly_full_leads_nothing_while_another_can() {
+    let (shard, at_home) = (detail(&[1, 2, 3], &[]), placed(&[1, 2, 3], 1));
+    assert_eq!(step(&shard, &at_home, &full(&[1])), transfer(2));
+    assert_eq!(step(&shard, &at_home, &full(&[1, 2])), transfer(3), "not to one that is full, too");
+    assert_eq!(step(&shard, &at_home, &full(&[1, 2, 3])), Step::Stay, "nobody is better");
+    assert_eq!(step(&detail(&[1], &[]), &placed(&[1], 1), &full(&[1])), Step::Stay);
+    assert_eq!(step(&shard, &placed(&[1, 2, 3], 2), &full(&[2])), Step::Stay, "it is not given back");
+    let leaves = View { drains: [NodeId(1)].into(), ..full(&[2, 3]) };
+    assert_eq!(step(&shard, &at_home, &leaves), transfer(2), "who leaves hands over all the same");
+    let leaves = View { drains: [NodeId(1)].into(), ..full(&[2]) };
+    assert_eq!(step(&shard, &at_home, &leaves), transfer(3));
 }
 
 #[test]

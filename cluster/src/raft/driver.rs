@@ -172,6 +172,7 @@ pub fn start<M: StateMachine>(
     )
     .map_err(|source| StartError::Thread { name: "steward-log", source })?;
 
+    let space = log.space_watch();
     let clock = Arc::clone(&config.clock);
     let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock };
     let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || {
@@ -197,7 +198,7 @@ pub fn start<M: StateMachine>(
         pump.run();
         Ok(())
     })?;
-    Ok(Driver { handle: DriverHandle { inbox, board, checks }, unplugged, threads: vec![driver, applier] })
+    Ok(Driver { handle: DriverHandle { inbox, board, checks, space }, unplugged, threads: vec![driver, applier] })
 }
 
 /// Ends the process with the reason: after a restart the log says what really happened.

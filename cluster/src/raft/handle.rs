@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::divergence::{Check, Checks};
 use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
+use crate::log::SpaceWatch;
 use crate::raft::status::StatusBoard;
 use crate::raft::{ChangeError, Members, PeerMessage, PeerProgress, ProposeError, ShardStatus, metrics};
 
@@ -164,6 +165,7 @@ pub struct DriverHandle {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) checks: Arc<Checks>,
+    pub(crate) space: SpaceWatch,
 }
 
 impl DriverHandle {
@@ -268,6 +270,11 @@ impl DriverHandle {
     /// dropped the peer asks again.
     pub fn offer_snapshot(&self, shard: ShardId, index: LogIndex) {
         self.ask(Input::OfferSnapshot { shard, index });
+    }
+
+    /// Whether the disk of this node's log is nearly full, so that proposals are refused.
+    pub(crate) fn is_space_low(&self) -> bool {
+        self.space.is_low()
     }
 
     /// How a shard stands; `None` when it is not here.

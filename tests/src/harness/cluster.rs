@@ -253,6 +253,12 @@ impl Cluster {
         terms
     }
 
+    /// How many shards a node leads.
+    #[must_use]
+    pub fn leads(&self, id: u64) -> usize {
+        self.picture().expect("a node answers").led_by(id)
+    }
+
     /// Who leads one shard.
     #[must_use]
     pub fn leader_of(&self, shard: u32) -> u64 {

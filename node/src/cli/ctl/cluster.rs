@@ -66,7 +66,18 @@ pub(super) async fn cluster(client: &mut Client, command: Option<ClusterCommand>
             client.out.one(client.json, &shown)
         }
         Some(ClusterCommand::Nodes) => {
-            let columns = ["node", "address", "zone", "version", "format", "leads", "holds", "draining", "controller"];
+            let columns = [
+                "node",
+                "address",
+                "zone",
+                "version",
+                "format",
+                "leads",
+                "holds",
+                "draining",
+                "disk_low",
+                "controller",
+            ];
             client.out.rows(client.json, &nodes, &columns)
         }
         Some(ClusterCommand::Shards) => {
@@ -111,6 +122,7 @@ fn node_row(node: &pb::ClusterNode) -> Value {
         "leads": node.leads,
         "holds": node.holds,
         "draining": node.draining,
+        "disk_low": node.disk_low,
         "controller": node.controller,
     })
 }

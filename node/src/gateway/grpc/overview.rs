@@ -36,6 +36,7 @@ pub(super) fn of(company: &Company) -> pb::GetClusterResponse {
         draining: view.is_draining(*node),
         controller: view.controller == Some(*node),
         format: info.format.0.into(),
+        disk_low: info.disk_low,
     });
     pb::GetClusterResponse {
         name: company.name().to_owned(),
@@ -104,6 +105,7 @@ mod tests {
             format: Format::FIRST,
             cores: 2,
             data: uuid::Uuid::nil(),
+            disk_low: false,
         }
     }
 
