@@ -7,9 +7,11 @@
 mod disk;
 mod fault;
 mod invariants;
+mod network;
 mod node;
 mod oracle;
 mod placing;
+mod rounds;
 mod sim;
 mod store;
 

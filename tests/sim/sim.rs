@@ -1,21 +1,18 @@
-//! The cluster, the network between its nodes, and the dice: every step does one thing that could happen next.
-
-use std::collections::BTreeSet;
+//! The cluster and the dice: every step does one thing that could happen next.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use steward_cluster::ids::{NodeId, ShardId, Term};
-use steward_cluster::raft::{Members, PeerMessage};
+use steward_cluster::raft::Members;
 
 use crate::fault::Fault;
 use crate::invariants::Violation;
+use crate::network::Network;
 use crate::node::Node;
 use crate::oracle::Oracle;
 use crate::placing::Placing;
 
 const SHARDS: u16 = 3;
-/// Messages under way; further ones are lost.
-const MESSAGES_MAX: usize = 256;
 /// Placing is seldom its turn, so it takes a few steps then.
 const PLACING_STEPS: usize = 4;
 /// Rounds without faults within which everything must be settled.
@@ -37,10 +34,7 @@ pub(crate) struct Sim {
     pub(crate) oracle: Oracle,
     placing: Placing,
     rng: StdRng,
-    /// Sender and message, in the order they were sent.
-    network: Vec<(NodeId, PeerMessage)>,
-    /// From whom to whom nothing comes through; a node may hear one that does not hear it.
-    cut: BTreeSet<(NodeId, NodeId)>,
+    network: Network,
     /// How each clock goes: of so many ticks of the wall a node sees one.
     slowness: Vec<u64>,
     wall: u64,
@@ -57,8 +51,7 @@ impl Sim {
             oracle: Oracle::default(),
             placing: Placing::new(ids.iter().copied().collect(), SHARDS),
             rng: StdRng::seed_from_u64(seed),
-            network: Vec::new(),
-            cut: BTreeSet::new(),
+            network: Network::default(),
             slowness: vec![1; ids.len()],
             wall: 0,
         };
@@ -79,7 +72,7 @@ impl Sim {
             460..590 => self.each_or_one(at, |sim, at| sim.nodes[at].report()),
             590..720 => self.nodes[at].apply(&mut self.oracle)?,
             720..750 => self.tick(),
-            750..940 => self.deliver_some(),
+            750..940 => self.network.deliver_some(&mut self.rng, &mut self.nodes),
             940..955 => self.nodes[at].store.sync(),
             955..966 => self.take_snapshot(at),
             966..968 => self.transfer(at),
@@ -90,14 +83,14 @@ impl Sim {
             976..995 => self.restart(at)?,
             995..998 => self.cut(at),
             998 => self.slowness[at] = self.rng.random_range(1..4),
-            _ => self.cut.clear(),
+            _ => self.network.heal(),
         }
         Ok(())
     }
 
     /// Ends all faults and lets everything under way arrive.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        self.cut.clear();
+        self.network.heal();
         self.slowness.fill(1);
         for round in 0..SETTLING_ROUNDS_MAX {
             self.calm_round()?;
@@ -120,7 +113,7 @@ impl Sim {
         for at in 0..self.nodes.len() {
             self.restart(at)?;
             if self.wall.is_multiple_of(2 * self.slowness[at]) {
-                self.say_alive(at);
+                self.network.say_alive(&mut self.nodes, at);
                 self.nodes[at].tick();
                 self.leave(at)?;
             }
@@ -132,11 +125,7 @@ impl Sim {
                 self.nodes[at].apply(&mut self.oracle)?;
             }
         }
-        for (from, message) in std::mem::take(&mut self.network) {
-            if !self.cut.contains(&(from, message.to())) {
-                self.arrive(from, message);
-            }
-        }
+        self.network.deliver_all(&mut self.nodes);
         Ok(())
     }
 
@@ -146,8 +135,7 @@ impl Sim {
         self.settle()?;
         let shard = ShardId(0);
         let Some(old) = self.leader(shard) else { return Ok(()) };
-        let id = self.nodes[old].id;
-        self.cut.extend(self.nodes.iter().flat_map(|node| [(id, node.id), (node.id, id)]));
+        self.network.cut_off(self.nodes[old].id, &self.nodes);
         self.slowness[old] = u64::MAX / 4;
         for _ in 0..SETTLING_ROUNDS_MAX {
             self.calm_round()?;
@@ -298,20 +286,10 @@ impl Sim {
         Ok(())
     }
 
-    /// The others hear that a node is alive, unless they are cut off from it.
-    fn say_alive(&mut self, at: usize) {
-        let (from, lives, alive) = (self.nodes[at].id, self.nodes[at].lives, self.nodes[at].life.is_some());
-        for node in self.nodes.iter_mut().filter(|node| alive && node.id != from) {
-            if !self.cut.contains(&(from, node.id)) {
-                node.heard(from, lives);
-            }
-        }
-    }
-
     /// The wall clock moves; whose clock is slow notices only now and then.
     fn tick(&mut self) {
         self.wall += 1;
-        (0..self.nodes.len()).for_each(|at| self.say_alive(at));
+        (0..self.nodes.len()).for_each(|at| self.network.say_alive(&mut self.nodes, at));
         for (node, slowness) in self.nodes.iter_mut().zip(&self.slowness) {
             if self.wall.is_multiple_of(*slowness) {
                 node.tick();
@@ -325,14 +303,12 @@ impl Sim {
         let other = self.nodes[self.rng.random_range(0..self.nodes.len())].id;
         match self.rng.random_range(0..3) {
             0 => {
-                for node in &self.nodes {
-                    self.cut.extend([(one, node.id), (node.id, one)]);
-                }
+                self.network.cut_off(one, &self.nodes);
                 // A zombie: it would notice, but its time goes slowly.
                 self.slowness[at] = self.rng.random_range(1..6);
             }
-            1 => self.cut.extend([(one, other), (other, one)]),
-            _ => self.cut.extend([(one, other)]),
+            1 => self.network.cut(&[(one, other), (other, one)]),
+            _ => self.network.cut(&[(one, other)]),
         }
     }
 
@@ -345,8 +321,7 @@ impl Sim {
     fn turn(&mut self, at: usize) {
         let from = self.nodes[at].id;
         let messages = self.nodes[at].turn();
-        self.network.extend(messages.into_iter().map(|message| (from, message)));
-        self.network.truncate(MESSAGES_MAX);
+        self.network.send(from, messages);
     }
 
     fn write(&mut self, at: usize) {
@@ -373,41 +348,6 @@ impl Sim {
             }
         }
         Ok(())
-    }
-
-    /// Some messages arrive, each time any of those under way; a few are lost on the way, a few come again later.
-    fn deliver_some(&mut self) {
-        for _ in 0..self.rng.random_range(1..16) {
-            if self.network.is_empty() {
-                return;
-            }
-            let which = self.rng.random_range(0..self.network.len());
-            let (from, message) = self.network.remove(which);
-            if self.cut.contains(&(from, message.to())) || self.rng.random_bool(0.02) {
-                continue;
-            }
-            if self.rng.random_bool(0.02) {
-                self.network.push((from, message.clone()));
-            }
-            self.arrive(from, message);
-        }
-    }
-
-    fn arrive(&mut self, from: NodeId, message: PeerMessage) {
-        let place = |nodes: &[Node], id| nodes.iter().position(|node| node.id == id).expect("nodes stay");
-        let (sender, receiver) = (place(&self.nodes, from), place(&self.nodes, message.to()));
-        let lives = self.nodes[sender].lives;
-        self.nodes[receiver].heard(from, lives);
-        if let Some(index) = message.snapshot() {
-            // Fetched from whoever has said so, if it is there and still has it.
-            let there = self.nodes[sender].life.is_some() && !self.cut.contains(&(from, message.to()));
-            let snapshot = self.nodes[sender].store.snapshot(message.shard, index).filter(|_| there);
-            match snapshot {
-                Some(snapshot) => self.nodes[receiver].store.fetched(message.shard, snapshot),
-                None => return self.network.push((message.to(), message.snapshot_failed())),
-            }
-        }
-        self.nodes[receiver].receive(message);
     }
 
     fn take_snapshot(&mut self, at: usize) {
