@@ -4,19 +4,21 @@
 //! - **F1 gapless**: a subscription yields every event after its cursor once and in order, or an [`Item::Gap`] that names
 //!   what is gone.
 //! - **F2 pull**: a subscriber reads pages from the store; one that does not read costs nothing and blocks nobody.
+//! - **F3 right**: once the state is known to be wrong, or leaves this node, a subscription ends and says so.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use steward_cluster::clock::{Clock, Timestamp};
+use steward_cluster::ids::ShardId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::codec::event_type;
 use crate::domain::ids::AccountId;
 use crate::domain::pattern::Pattern;
-use crate::shard::{FeedEntry, Followers, ReadError, Reads};
+use crate::shard::{FeedEntry, Followers, ReadError, Reads, Tips};
 
 /// Most events read from the store at a time.
 pub const FEED_PAGE_MAX: usize = 256;
@@ -36,11 +38,22 @@ pub enum Item {
     CaughtUp(u64),
 }
 
+/// Why a subscription ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error(transparent)]
+    Read(#[from] ReadError), // It says everything.
+    /// Another node has the events behind the cursor.
+    #[error("the events of {shard} are not to be read on this node any more")]
+    Withdrawn { shard: ShardId },
+}
+
 /// The feeds of the accounts of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Feed {
     reads: Reads,
     followers: Arc<Followers>,
+    tips: Arc<Tips>,
     clock: Arc<dyn Clock>,
 }
 
@@ -48,6 +61,9 @@ pub struct Feed {
 pub struct Subscription {
     feed: Feed,
     account: AccountId,
+    shard: ShardId,
+    /// As long as this does not change, what is here is read on.
+    withdrawn: u64,
     patterns: Vec<Pattern>,
     /// Everything up to here was read.
     cursor: u64,
@@ -58,8 +74,8 @@ pub struct Subscription {
 }
 
 impl Feed {
-    pub(crate) fn new(reads: Reads, followers: Arc<Followers>, clock: Arc<dyn Clock>) -> Self {
-        Self { reads, followers, clock }
+    pub(crate) fn new(reads: Reads, followers: Arc<Followers>, tips: Arc<Tips>, clock: Arc<dyn Clock>) -> Self {
+        Self { reads, followers, tips, clock }
     }
 
     /// Tells the number of the account's newest applied event whenever it grows from now on; 0 until then.
@@ -71,9 +87,12 @@ impl Feed {
     /// A subscription to what comes after `after_seq`. No patterns: everything.
     #[must_use]
     pub fn subscribe(&self, account: &AccountId, after_seq: u64, patterns: Vec<Pattern>) -> Subscription {
+        let shard = self.reads.shard_of(account);
         Subscription {
             feed: self.clone(),
             account: account.clone(),
+            shard,
+            withdrawn: self.tips.withdrawn(shard),
             patterns,
             cursor: after_seq,
             read: VecDeque::new(),
@@ -91,7 +110,7 @@ impl Feed {
 
 impl Subscription {
     /// The next item. Waits when everything was read. May be dropped while it waits; nothing is lost.
-    pub async fn next(&mut self) -> Result<Item, ReadError> {
+    pub async fn next(&mut self) -> Result<Item, FeedError> {
         loop {
             if let Some(item) = self.try_next()? {
                 return Ok(item);
@@ -113,9 +132,12 @@ impl Subscription {
     }
 
     /// The next event or gap that can be had without waiting; none at the end of the feed.
-    pub fn try_next(&mut self) -> Result<Option<Item>, ReadError> {
+    pub fn try_next(&mut self) -> Result<Option<Item>, FeedError> {
+        self.news.mark_unchanged(); // Before the looks, so that nothing told in between goes unnoticed.
+        if self.feed.tips.withdrawn(self.shard) != self.withdrawn {
+            return Err(FeedError::Withdrawn { shard: self.shard });
+        }
         while self.read.is_empty() {
-            self.news.mark_unchanged();
             let page = self.feed.reads.events(&self.account, self.cursor, FEED_PAGE_MAX)?;
             if page.is_empty() {
                 return Ok(None);

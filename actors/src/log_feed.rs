@@ -7,6 +7,7 @@
 //!   unless an [`LogItem::Gap`] came before that names its account.
 //! - **L3 pull**: a page is read when it is asked for; a reader that does not ask costs nothing.
 //! - **L4 fair**: shards that have news take turns.
+//! - **L5 right**: a shard whose state is known to be wrong, or leaves this node, is followed no more.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -56,10 +57,18 @@ pub struct LogFeed {
 pub struct LogReader {
     feed: LogFeed,
     patterns: Vec<Pattern>,
-    places: BTreeMap<ShardId, Standing>,
+    places: BTreeMap<ShardId, Followed>,
     /// Whose turn it was.
     last: ShardId,
     news: watch::Receiver<u64>,
+}
+
+/// One shard's place.
+#[derive(Clone, Copy)]
+struct Followed {
+    standing: Standing,
+    /// As long as this does not change, what is here is read on.
+    withdrawn: u64,
 }
 
 impl LogFeed {
@@ -84,7 +93,8 @@ impl LogFeed {
 impl LogReader {
     /// Follows a shard from behind an entry on.
     pub fn follow(&mut self, shard: ShardId, after: LogIndex) {
-        self.places.insert(shard, Standing { after, named: LogIndex(0) });
+        let withdrawn = self.feed.tips.withdrawn(shard);
+        self.places.insert(shard, Followed { standing: Standing { after, named: LogIndex(0) }, withdrawn });
         self.news.mark_changed();
     }
 
@@ -93,10 +103,14 @@ impl LogReader {
         self.places.remove(&shard);
     }
 
-    /// Whether it follows the shard.
+    /// Whether it follows the shard, and may read it on.
     #[must_use]
     pub fn follows(&self, shard: ShardId) -> bool {
-        self.places.contains_key(&shard)
+        self.places.get(&shard).is_some_and(|followed| self.is_right(shard, *followed))
+    }
+
+    fn is_right(&self, shard: ShardId, followed: Followed) -> bool {
+        self.feed.tips.withdrawn(shard) == followed.withdrawn
     }
 
     /// The next page of any shard. Waits when everything was read. May be dropped while it waits; nothing is lost.
@@ -115,11 +129,14 @@ impl LogReader {
     pub fn try_next(&mut self) -> Result<Option<LogPage>, ReadError> {
         let later = self.places.range((Bound::Excluded(self.last), Bound::Unbounded));
         let turns = later.chain(self.places.range(..=self.last));
-        let behind = turns.filter(|(shard, place)| place.after < self.feed.tips.of(**shard));
-        for (shard, from) in behind.map(|(shard, place)| (*shard, *place)).collect::<Vec<_>>() {
-            if let Some(read) = self.feed.reads.entries(&self.feed.tips, shard, from)? {
+        let behind = turns.filter(|(shard, place)| place.standing.after < self.feed.tips.of(**shard));
+        for (shard, followed) in behind.map(|(shard, place)| (*shard, *place)).collect::<Vec<_>>() {
+            let from = followed.standing;
+            if let Some(read) = self.feed.reads.entries(&self.feed.tips, shard, from)?
+                && self.is_right(shard, followed)
+            {
                 self.last = shard;
-                self.places.insert(shard, read.then);
+                self.places.insert(shard, Followed { standing: read.then, ..followed });
                 return Ok(Some(self.page(shard, from, read.then, read.lost, read.events)));
             }
         }

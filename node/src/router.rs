@@ -94,6 +94,11 @@ impl Router {
         self.shards.reads()
     }
 
+    /// Whether what is committed of the shard can be read here.
+    pub(crate) fn is_readable(&self, shard: ShardId) -> bool {
+        self.shards.is_readable(shard)
+    }
+
     /// The feeds.
     pub(crate) fn feed(&self) -> Feed {
         self.shards.feed()

@@ -58,6 +58,7 @@ impl StateMachine for Machine {
 
     fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {
         self.node.yield_shard(shard);
+        self.node.withdraw(shard);
         self.node.tips.replacing(shard);
         let forgotten = self.node.snapshots.forget(&*self.node.store, shard);
         forgotten.map_err(|error| ApplyError { source: error.into() })?;
@@ -65,6 +66,10 @@ impl StateMachine for Machine {
         self.node.replaced(shard);
         tracing::info!(shard = shard.0, "the shard has left this node");
         Ok(())
+    }
+
+    fn parked(&mut self, shard: ShardId) {
+        self.node.withdraw(shard);
     }
 
     fn snapshot_wanted(&mut self, shard: ShardId) {

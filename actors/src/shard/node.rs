@@ -195,6 +195,16 @@ impl Node {
     /// The state of a shard was replaced as a whole, or is gone.
     pub(crate) fn replaced(&self, shard: ShardId) {
         self.tell_yielded(shard);
+        self.wake_followers(shard);
+    }
+
+    /// The state of a shard is wrong, or about to be gone: whoever reads it ends.
+    pub(crate) fn withdraw(&self, shard: ShardId) {
+        self.tips.withdraw(shard);
+        self.wake_followers(shard);
+    }
+
+    fn wake_followers(&self, shard: ShardId) {
         let of_shard = |account: &AccountId| shard_of(account, self.config.shards) == shard;
         let reads = self.reads();
         self.followers.tell_all(of_shard, |account| reads.bounds(account).map_or(0, |(_, newest)| newest));

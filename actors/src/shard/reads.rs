@@ -242,12 +242,16 @@ impl Reads {
         Ok(self.store.applied(shard)?)
     }
 
+    pub(crate) fn shard_of(&self, account: &AccountId) -> ShardId {
+        shard_of(account, self.shards)
+    }
+
     pub(crate) fn store(&self) -> &dyn StateStore {
         &*self.store
     }
 
     fn place<'a>(&self, account: &'a AccountId) -> Place<'a> {
-        Place { shard: shard_of(account, self.shards), account }
+        Place { shard: self.shard_of(account), account }
     }
 
     /// Calls `take` with every row of a family in a shard: its place, what its key has behind the account, its value.

@@ -242,6 +242,12 @@ impl Shards {
         self.running.node.is_led(shard)
     }
 
+    /// Whether what is committed of the shard can be read here: it is held, and its state is not known to be wrong.
+    #[must_use]
+    pub fn is_readable(&self, shard: ShardId) -> bool {
+        self.driver().status(shard).is_some_and(|status| !status.is_parked)
+    }
+
     /// Changes whenever this node's role in any shard does.
     #[must_use]
     pub fn role_changes(&self) -> watch::Receiver<u64> {
@@ -288,7 +294,7 @@ impl Shards {
     #[must_use]
     pub fn feed(&self) -> Feed {
         let node = &self.running.node;
-        Feed::new(node.reads(), Arc::clone(&node.followers), Arc::clone(&node.clock))
+        Feed::new(node.reads(), Arc::clone(&node.followers), Arc::clone(&node.tips), Arc::clone(&node.clock))
     }
 
     /// Whole shards, by their logs.

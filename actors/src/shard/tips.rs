@@ -1,9 +1,11 @@
-//! How far the shards of this node are, and whether their rows can be read just now. The applier tells, readers of whole
-//! shards look.
+//! How far the shards of this node are, and whether their rows can be read just now. The applier tells, readers of feeds
+//! and of whole shards look.
 //!
 //! # Invariants
 //! - **T1 told after**: a tip moves after the rows up to it can be read.
 //! - **T2 whole**: what was read of a shard while its state was being replaced is recognised, and thrown away.
+//! - **T3 withdrawn for good**: whoever began to read a state before it was withdrawn sees that at any time after, also
+//!   when another one is in its place by then.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +23,8 @@ struct Tip {
     applied: AtomicU64,
     /// How often the state was replaced, twice: odd while that is under way.
     replaced: AtomicU64,
+    /// How often the state turned out wrong, or went away.
+    withdrawn: AtomicU64,
 }
 
 impl Tips {
@@ -58,6 +62,18 @@ impl Tips {
             tip.replaced.fetch_add(1, Ordering::AcqRel);
         }
         self.spread();
+    }
+
+    /// The state of a shard is not to be read on.
+    pub(crate) fn withdraw(&self, shard: ShardId) {
+        if let Some(tip) = self.tip(shard) {
+            tip.withdrawn.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What stays the same as long as what was begun to be read may be read on.
+    pub(crate) fn withdrawn(&self, shard: ShardId) -> u64 {
+        self.tip(shard).map_or(0, |tip| tip.withdrawn.load(Ordering::Acquire))
     }
 
     /// How far the shard is.

@@ -1,4 +1,5 @@
-//! Three nodes over real sockets: a replica whose rows were changed behind its back ends like the others.
+//! Three nodes over real sockets: a replica whose rows were changed behind its back ends like the others, and so do the
+//! subscriptions to it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -10,11 +11,13 @@ use steward_actors::domain::account::Command;
 use steward_actors::domain::ids::{AccountId, ConsumerId, JobId};
 use steward_actors::domain::job::JobKind;
 use steward_actors::domain::task::TaskKind;
+use steward_actors::feed::{FeedError, Subscription};
 use steward_actors::shard::{Seat, Shards, ShardsConfig};
+use steward_actors::supervisor::spawn;
 use steward_cluster::clock::SystemClock;
 use steward_cluster::divergence::Auditor;
 use steward_cluster::format::Format;
-use steward_cluster::ids::{NodeId, ShardId};
+use steward_cluster::ids::{LogIndex, NodeId, ShardId};
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security};
 use steward_cluster::store::{Direction, KeyRange, StateStore, WriteBatch};
 use tempfile::TempDir;
@@ -168,6 +171,15 @@ async fn start(
     Node { shards, store, _auditor: auditor, _folder: folder }
 }
 
+/// Reads what comes until the subscription ends.
+async fn end(mut subscription: Subscription) -> FeedError {
+    loop {
+        if let Err(ended) = subscription.next().await {
+            return ended;
+        }
+    }
+}
+
 /// Spoils the leader or a follower, and waits until it is like the others.
 async fn ends_like_the_others(spoils_leader: bool) {
     let cluster = Cluster::start().await;
@@ -177,20 +189,33 @@ async fn ends_like_the_others(spoils_leader: bool) {
     let job = JobId::parse(&cluster.execute(Command::CreateJob { kind, input }).await).unwrap();
     let leader = found("somebody leads", || cluster.leader()).await;
     let spoiled = if spoils_leader { leader } else { (leader + 1) % NODES.len() };
+    let subscribe = |at: usize| cluster.nodes[at].shards.feed().subscribe(&cluster.account, 0, vec![]);
+    let follow = |at: usize| {
+        let mut reader = cluster.nodes[at].shards.log_feed().reader(vec![]);
+        reader.follow(cluster.shard, LogIndex(0));
+        reader
+    };
+    let others = (spoiled + 1) % NODES.len();
+    let ended = spawn("test", end(subscribe(spoiled)));
+    let (mut well, [reader, well_reader]) = (subscribe(others), [follow(spoiled), follow(others)]);
     cluster.spoil(spoiled).await;
     cluster.execute(Command::StartTask { job, task: TaskKind::Search, worker: "w".to_owned() }).await;
     for name in 0..CHECK_ENTRIES {
         let consumer = ConsumerId::parse(&format!("c-{name}")).unwrap();
         cluster.execute(Command::AckConsumer { consumer, seq: 1 }).await;
     }
+    let ended = timeout(LIMIT, ended).await.expect("a subscription to a wrong replica ends").unwrap();
+    assert!(matches!(ended, FeedError::Withdrawn { shard } if shard == cluster.shard), "{ended:?}");
     found("the snapshot of another replica", || (cluster.snapshot_index(spoiled) > 0).then_some(())).await;
     let shard = KeyRange::shard(cluster.shard);
-    let others = (spoiled + 1) % NODES.len();
     let is_alike = || cluster.rows(spoiled, &shard) == cluster.rows(others, &shard) && !cluster.is_parked(spoiled);
     found("the same rows everywhere", || is_alike().then_some(())).await;
     let jobs = cluster.rows(spoiled, &cluster.jobs());
     assert!(jobs.iter().all(|(_, job)| job.windows(5).any(|part| part == b"right")), "{jobs:?}");
     assert_ne!(cluster.leader(), Some(spoiled), "a replica that was wrong leads on");
+    assert!(!reader.follows(cluster.shard), "a reader of everything goes on from what was wrong");
+    assert!(well.try_next().is_ok() && well_reader.follows(cluster.shard), "readers of another replica end as well");
+    assert!(subscribe(spoiled).try_next().is_ok(), "what was seeded anew is not to be read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ const ENTRIES_MAX: usize = 4096;
 pub(crate) struct Work {
     pub(crate) left: Vec<ShardId>,
     pub(crate) installs: Vec<(ShardId, LogIndex)>,
+    pub(crate) parked: Vec<ShardId>,
     pub(crate) committed: Vec<CommittedEntry<Done>>,
     pub(crate) reads: Vec<(LogIndex, Done)>,
     pub(crate) rejected: Vec<(Done, ProposeError)>,
@@ -31,6 +32,7 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn is_empty(&self) -> bool {
         self.is_ordinary()
+            && self.parked.is_empty()
             && self.committed.is_empty()
             && self.reads.is_empty()
             && self.rejected.is_empty()
@@ -44,6 +46,7 @@ impl Work {
     }
 
     fn join(&mut self, mut later: Self) {
+        self.parked.append(&mut later.parked);
         self.committed.append(&mut later.committed);
         self.reads.append(&mut later.reads);
         self.snapshots_wanted.append(&mut later.snapshots_wanted);
@@ -89,6 +92,7 @@ impl<M: StateMachine> Applier<M> {
             self.board.note_applied(shard, index);
             self.board.note_parked(shard, false);
         }
+        work.parked.into_iter().for_each(|shard| self.machine.parked(shard));
         if !work.committed.is_empty() {
             let views: Vec<Committed<'_>> = work.committed.iter().map(CommittedEntry::view).collect();
             let started = self.clock.monotonic();

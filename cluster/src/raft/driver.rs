@@ -83,6 +83,9 @@ pub trait StateMachine: Send + 'static {
     /// Whatever keeps it from being forgotten; the driver gives up then.
     fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError>;
 
+    /// The state of a shard turned out to be wrong and waits to be replaced: whoever reads it had better read elsewhere.
+    fn parked(&mut self, _shard: ShardId) {}
+
     /// A peer needs a snapshot of the shard. Takes one, elsewhere, and tells [`DriverHandle::offer_snapshot`].
     fn snapshot_wanted(&mut self, shard: ShardId);
 

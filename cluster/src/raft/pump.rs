@@ -252,6 +252,7 @@ impl Pump {
         let begins = self.core.reseed(shard);
         if begins {
             self.board.note_parked(shard, true);
+            self.hand_over(Work { parked: vec![shard], ..Work::default() });
         }
         begins
     }
@@ -285,7 +286,8 @@ impl Pump {
                 self.board.note(shard, status);
             }
         }
-        self.hand_over(Work { left, installs, committed, reads, rejected, roles, snapshots_wanted });
+        let parked = vec![];
+        self.hand_over(Work { left, installs, parked, committed, reads, rejected, roles, snapshots_wanted });
         Ok(())
     }
 

@@ -24,4 +24,4 @@ pub(crate) use join::{Place, join, rebuild};
 use neighbours::Registered;
 use reach::PeerReach;
 pub(crate) use remembered::RememberedFormat;
-use whereabouts::Standing;
+pub(crate) use whereabouts::Standing;

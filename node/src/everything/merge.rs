@@ -155,7 +155,8 @@ impl Merge {
         let is_here = surroundings.whereabouts.is_replica_here(shard);
         let is_level = self.everything.shards.log_feed().tip(shard) >= self.places.get(shard);
         match surroundings.whereabouts.leader(shard) {
-            Leader::Here => Source::Here,
+            Leader::Here if self.everything.shards.is_readable(shard) => Source::Here,
+            Leader::Here => Source::Nowhere,
             Leader::At(_) if is_here && is_level => Source::Here,
             Leader::At(node) => Source::At(node),
             Leader::Unknown if is_here => Source::Here,

@@ -129,15 +129,15 @@ impl Following {
                 Status::internal("a shard cannot be read")
             }),
             () = self.stop.cancelled() => Err(Status::unavailable("the node is stopping")),
-            _ = self.beat.tick() => match self.followed.iter().find(|shard| !self.holds(**shard)) {
+            _ = self.beat.tick() => match self.followed.iter().find(|shard| !self.may_read(**shard)) {
                 Some(shard) => Err(Status::unavailable(format!("{shard} is not held here"))),
                 None => Ok(pb::FollowShardsResponse::default()),
             },
         }
     }
 
-    fn holds(&self, shard: ShardId) -> bool {
-        self.shards.driver().status(shard).is_some_and(|status| !status.is_parked)
+    fn may_read(&self, shard: ShardId) -> bool {
+        self.reader.follows(shard) && self.shards.is_readable(shard)
     }
 }
 

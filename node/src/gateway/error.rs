@@ -9,6 +9,7 @@ use std::time::Duration;
 use ::http::StatusCode;
 use serde_json::{Value, json};
 use steward_actors::domain::account::Rejection;
+use steward_actors::feed::FeedError;
 use steward_actors::shard::{ExecuteError, ReadError};
 use tonic::{Code as GrpcCode, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -266,6 +267,16 @@ impl From<ReadError> for Refused {
         let cause: &dyn std::error::Error = &error;
         tracing::error!(error = cause, "the state cannot be read");
         Self::new(Code::Internal, "the node has a fault; its log says more under this correlation id")
+    }
+}
+
+/// A feed that goes on at another node is worth asking for again at once.
+impl From<FeedError> for Refused {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Read(error) => error.into(),
+            withdrawn @ FeedError::Withdrawn { .. } => Self::new(Code::NotLed, withdrawn.to_string()),
+        }
     }
 }
 

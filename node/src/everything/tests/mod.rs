@@ -2,4 +2,5 @@
 
 mod cursors;
 mod moves;
+mod parked;
 mod world;

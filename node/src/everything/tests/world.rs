@@ -34,8 +34,8 @@ use crate::gateway::forward::{Leader, Whereabouts};
 /// Shards of the nodes under test.
 pub(super) const SHARDS: u16 = 4;
 /// How long anything may take that is about to happen.
-const SOON: Duration = Duration::from_secs(60);
-const CACHE_BYTES: u64 = 8 << 20;
+pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const CACHE_BYTES: u64 = 8 << 20;
 
 /// Shards that one process leads.
 pub(super) struct Node {
@@ -56,18 +56,23 @@ impl Node {
 
     /// An account gets an event, its first one when it is new.
     pub(super) async fn happens(&self, account: &str) {
-        let account = AccountId::parse(account).unwrap();
-        let known = self.shards.reads().account(&account).unwrap().is_some();
-        let command = if known {
-            Command::CreateSource(source())
-        } else {
-            Command::CreateAccount { display_name: String::new(), wrapped_key: vec![] }
-        };
-        self.shards.execute(&account, asked(command)).await.unwrap();
-        if known {
-            let source = source().source;
-            self.shards.execute(&account, asked(Command::DeleteSource { source })).await.unwrap();
-        }
+        happens(&self.shards, account).await;
+    }
+}
+
+/// An account that is led here gets its first event when it is new, else two.
+pub(super) async fn happens(shards: &Shards, account: &str) {
+    let account = AccountId::parse(account).unwrap();
+    let known = shards.reads().account(&account).unwrap().is_some();
+    let command = if known {
+        Command::CreateSource(source())
+    } else {
+        Command::CreateAccount { display_name: String::new(), wrapped_key: vec![] }
+    };
+    shards.execute(&account, asked(command)).await.unwrap();
+    if known {
+        let source = source().source;
+        shards.execute(&account, asked(Command::DeleteSource { source })).await.unwrap();
     }
 }
 

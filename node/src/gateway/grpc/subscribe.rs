@@ -1,7 +1,7 @@
 //! Event streams: one pump per subscriber between its place on the feed and its connection.
 //!
 //! A subscriber that takes nothing for a while is cut with `read_too_slow`; it resumes from its last cursor. A stopping
-//! node ends all streams with `not_ready`.
+//! node ends all streams with `not_ready`, one whose replica goes or turns out wrong ends that shard's with `not_led`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use steward_actors::codec::public_event;
 use steward_actors::domain::ids::AccountId;
 use steward_actors::domain::pattern::Pattern;
-use steward_actors::feed::{Item, Subscription};
+use steward_actors::feed::{FeedError, Item, Subscription};
 use steward_actors::supervisor;
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1::subscribe_response::Item as WireItem;
@@ -72,9 +72,15 @@ impl Subscriptions {
         let open = Open::new(self.permit()?, Arc::clone(&self.accounts), &wanted.account)?;
         let (items, received) = mpsc::channel(QUEUE_MAX);
         let verdict = Arc::new(OnceLock::new());
+        let shard = gateway.router.shard_of(&wanted.account);
+        let subscription = gateway.router.feed().subscribe(&wanted.account, wanted.after, wanted.patterns);
+        // It ends by itself only when that comes later.
+        if !gateway.router.is_readable(shard) {
+            return Err(FeedError::Withdrawn { shard }.into());
+        }
         let pump = Pump {
-            subscription: gateway.router.feed().subscribe(&wanted.account, wanted.after, wanted.patterns),
-            shard: gateway.router.shard_of(&wanted.account),
+            subscription,
+            shard,
             account: wanted.account,
             until: wanted.until,
             seen: wanted.after,
