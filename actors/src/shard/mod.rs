@@ -13,6 +13,7 @@ mod entries;
 mod followers;
 mod housekeeping;
 mod lead;
+mod listing;
 mod lost;
 mod node;
 mod open;
@@ -34,6 +35,8 @@ mod writer;
 
 #[cfg(test)]
 mod entries_tests;
+#[cfg(test)]
+mod listing_tests;
 #[cfg(test)]
 mod projection_tests;
 

@@ -8,9 +8,9 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, StoreError};
 
-use super::rows::{Family, Place, account_of, damaged_row, family_after, family_behind, family_range, shard_row_key};
+use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
 use super::shard_of;
-use super::wake::{first_seq, newest, time_of, wake};
+use super::wake::{first_seq, newest, outline, time_of, wake};
 use crate::blob::BlobHash;
 use crate::codec::{decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
@@ -83,22 +83,10 @@ impl Reads {
         Ok(Some(account).filter(|account| account.created_at.is_some()))
     }
 
-    /// Accounts by shard, then by name, after one of them.
-    pub fn accounts(&self, after: Option<&AccountId>, limit: usize) -> Result<Vec<AccountId>, ReadError> {
-        let mut found = vec![];
-        let start = after.map_or(0, |after| shard_of(after, self.shards).0);
-        for shard in (start..self.shards).map(ShardId) {
-            let range = match after.filter(|_| shard.0 == start) {
-                Some(after) => family_after(shard, Family::Account, after),
-                None => family_range(shard, Family::Account),
-            };
-            let rows = self.store.scan(&range, Direction::Forward, limit - found.len())?;
-            found.extend(rows.iter().filter_map(|(key, _)| account_of(key)));
-            if found.len() >= limit {
-                break;
-            }
-        }
-        Ok(found)
+    /// The account as lists show it: without anything it owns.
+    pub fn outline(&self, account: &AccountId) -> Result<Option<Account>, ReadError> {
+        let (account, _) = outline(&*self.store, self.place(account))?;
+        Ok(Some(account).filter(|account| account.created_at.is_some()))
     }
 
     /// The source whose URL ends in this token.

@@ -15,20 +15,10 @@ use crate::domain::job::Job;
 
 /// The account as its applied events leave it, and the time of the newest one.
 pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account, Timestamp), ReadError> {
-    let mut account = Account::absent(place.account.clone());
-    if let Some(head) = place.read::<Head>(store, Family::Account, "")? {
-        account.created_at = Some(head.created_at);
-        account.display_name = head.display_name;
-        account.wrapped_key = head.wrapped_key;
-    } else {
-        return Ok((account, Timestamp(0))); // Nothing happens to an account before it is created.
+    let (mut account, last_at) = outline(store, place)?;
+    if account.created_at.is_none() {
+        return Ok((account, last_at)); // Nothing happens to an account before it is created.
     }
-    let mut last_at = Timestamp(0);
-    if let Some((seq, value)) = newest(store, place)? {
-        account.last_seq = seq;
-        last_at = time_of_feed_row(value).map_err(|error| place.damaged(Family::Feed, error))?;
-    }
-    account.first_seq = first_seq(store, place)?;
     account.keys = place.read_all::<of::Key, _>(store, Family::Key, KEYS_MAX)?.into_iter().collect();
     account.sources = place.read_all::<of::Source, _>(store, Family::Source, SOURCES_MAX)?.into_iter().collect();
     account.endpoints =
@@ -36,6 +26,22 @@ pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account,
     account.playbooks =
         place.read_all::<of::Playbook, _>(store, Family::Playbook, PLAYBOOKS_MAX)?.into_iter().collect();
     account.jobs = open_jobs(store, place)?.into_iter().collect();
+    Ok((account, last_at))
+}
+
+/// The same without anything it owns.
+pub(crate) fn outline(store: &dyn StateStore, place: Place<'_>) -> Result<(Account, Timestamp), ReadError> {
+    let mut account = Account::absent(place.account.clone());
+    let Some(head) = place.read::<Head>(store, Family::Account, "")? else { return Ok((account, Timestamp(0))) };
+    account.created_at = Some(head.created_at);
+    account.display_name = head.display_name;
+    account.wrapped_key = head.wrapped_key;
+    let mut last_at = Timestamp(0);
+    if let Some((seq, value)) = newest(store, place)? {
+        account.last_seq = seq;
+        last_at = time_of_feed_row(value).map_err(|error| place.damaged(Family::Feed, error))?;
+    }
+    account.first_seq = first_seq(store, place)?;
     Ok((account, last_at))
 }
 

@@ -74,6 +74,7 @@ async fn deliveries_are_remembered_for_a_week() {
     clock.advance(Duration::from_secs(61));
     let again = send().await;
     assert_eq!((again.seq, again.repeated), (4, false));
-    until("the accounts are listed", || shards.reads().accounts(None, 10).unwrap() == [acme.clone()]).await;
+    let of_acme = [shards.shard_of(&acme)];
+    until("the accounts are listed", || shards.reads().accounts(&of_acme, None, 10).unwrap() == [acme.clone()]).await;
     shards.stop().await;
 }

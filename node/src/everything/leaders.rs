@@ -27,7 +27,7 @@ use crate::gateway::forward::{Leader, Whereabouts};
 /// How long all leaders together may take: an election is over by then.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long one node may take.
-const ASK_MAX: Duration = Duration::from_secs(3);
+pub(super) const ASK_MAX: Duration = Duration::from_secs(3);
 /// The pause before those are asked again who did not answer.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -143,7 +143,7 @@ impl Everything {
     }
 
     /// Asks the leaders of these shards, each for its own, until all have answered.
-    async fn at_leaders<'a, T>(
+    pub(super) async fn at_leaders<'a, T>(
         &'a self,
         shards: Vec<ShardId>,
         ask: impl Fn(Option<NodeId>, Vec<ShardId>) -> BoxFuture<'a, Vec<(ShardId, T)>>,
@@ -169,11 +169,15 @@ impl Everything {
             }
         };
         timeout(PATIENCE, asking).await.ok(); // What is missing says it all.
-        match shards.iter().find(|shard| !told.contains_key(shard)) {
-            Some(shard) => {
-                Err(Refused::new(Code::NotLed, format!("nobody that can be reached leads {shard} just now")))
+        let missing: Vec<ShardId> = shards.into_iter().filter(|shard| !told.contains_key(shard)).collect();
+        match missing.as_slice() {
+            [] => Ok(told),
+            [first, ..] => {
+                let (count, of) = (missing.len(), self.count);
+                let message =
+                    format!("nobody that can be reached leads {count} of {of} shards just now, such as {first}");
+                Err(Refused::new(Code::NotLed, message))
             }
-            None => Ok(told),
         }
     }
 
@@ -220,7 +224,7 @@ impl Everything {
         self.surroundings.as_ref().map_or(Leader::Here, |surroundings| surroundings.whereabouts.leader(shard))
     }
 
-    fn client(&self, node: NodeId) -> Option<FeedServiceClient<Channel>> {
+    pub(super) fn client(&self, node: NodeId) -> Option<FeedServiceClient<Channel>> {
         let channel = self.surroundings.as_ref()?.neighbours.channel(node, Lane::Forward).ok()?;
         Some(FeedServiceClient::new(channel))
     }

@@ -1,6 +1,6 @@
-//! ⑧ All accounts of the whole cluster for one subscriber on any node: finds who holds each shard, merges what they say,
-//! and keeps where named consumers stand. The gateway calls [`Everything`]; the composition root serves [`FeedServer`] to
-//! other nodes.
+//! ⑧ All accounts of the whole cluster on any node, their events for one subscriber and themselves as a list: finds who
+//! holds each shard, merges what they say, and keeps where named consumers stand. The gateway calls [`Everything`]; the
+//! composition root serves [`FeedServer`] to other nodes.
 //!
 //! Shards held here are read here, leader or not: what is applied is committed. What only others hold comes from its
 //! leader, one stream per node. A place in a shard is one log index, whoever holds it, so a subscriber moves between
@@ -13,6 +13,7 @@
 //! - **A4 bounded**: pages on their way, waits and tries have limits; who does not read holds up nobody but itself.
 //! - **A5 led**: places of consumers are noted and read by leaders only, so that nobody goes on from an older one.
 
+mod accounts;
 mod cursor;
 mod form;
 mod here;

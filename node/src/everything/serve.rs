@@ -1,11 +1,11 @@
-//! Answers other nodes that follow everything: pages of shards held here, and what only leaders say.
+//! Answers other nodes that follow or list everything: pages of shards held here, and what only leaders say.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use steward_actors::domain::ids::ConsumerId;
+use steward_actors::domain::ids::{AccountId, ConsumerId};
 use steward_actors::domain::pattern::Pattern;
 use steward_actors::log_feed::LogReader;
 use steward_actors::shard::Shards;
@@ -16,8 +16,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::accounts::Listed;
 use super::form;
 use super::here::{self, Acked};
+use crate::gateway::PAGE_MAX;
 
 /// How often a stream says that it is alive, and looks whether its shards are still held here.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
@@ -117,6 +119,20 @@ impl FeedService for FeedServer {
         };
         Ok(Response::new(pb::AckShardsResponse { acks: acks.into_iter().map(ack).collect() }))
     }
+
+    async fn list_shard_accounts(
+        &self,
+        request: Request<pb::ListShardAccountsRequest>,
+    ) -> Result<Response<pb::ListShardAccountsResponse>, Status> {
+        let pb::ListShardAccountsRequest { shards, after, limit } = request.into_inner();
+        let shards = shards.into_iter().map(|number| self.shard(number)).collect::<Result<_, _>>()?;
+        let after = if after.is_empty() { None } else { Some(account(&after)?) };
+        let limit = usize::try_from(limit).ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+        let limit = limit.ok_or_else(|| Status::invalid_argument(format!("limit must be 1 to {PAGE_MAX}")))?;
+        let Listed { shards, accounts, more } = here::accounts(&self.shards, shards, after.as_ref(), limit).await;
+        let shards = shards.into_iter().map(|shard| shard.0.into()).collect();
+        Ok(Response::new(pb::ListShardAccountsResponse { shards, accounts, more }))
+    }
 }
 
 impl Following {
@@ -139,6 +155,10 @@ impl Following {
     fn may_read(&self, shard: ShardId) -> bool {
         self.reader.follows(shard) && self.shards.is_readable(shard)
     }
+}
+
+fn account(id: &str) -> Result<AccountId, Status> {
+    AccountId::parse(id).map_err(|rule| Status::invalid_argument(rule.to_string()))
 }
 
 fn named(consumer: &str) -> Result<ConsumerId, Status> {

@@ -22,6 +22,7 @@ mod page;
 mod serving;
 pub(crate) mod time;
 
+pub(crate) use page::PAGE_MAX;
 pub(crate) use serving::Serving;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Cursors as texts, and shards that come from other nodes.
+//! Cursors as texts, shards that come from other nodes or turn out wrong here, and lists of accounts.
 
+mod accounts;
 mod cursors;
 mod moves;
 mod parked;

@@ -75,11 +75,9 @@ impl AccountService for Accounts {
         let size = page::page_size(request.page_size)?;
         let after = page::start(&request.page_token)?;
         let after = after.map(|id| AccountId::parse(&id).map_err(|_| page::unknown_token())).transpose()?;
-        let ids = self.0.router.reads().accounts(after.as_ref(), size).map_err(Refused::from)?;
-        let next = ids.last().filter(|_| ids.len() == size);
-        let next_page_token = next.map(|id| page::token(id.as_str())).unwrap_or_default();
-        let accounts: Result<Vec<_>, Refused> = ids.iter().map(|id| Ok(self.view(&self.existing(id)?))).collect();
-        Ok(Response::new(pb::ListAccountsResponse { accounts: accounts?, next_page_token }))
+        let listed = self.0.everything.accounts(after.as_ref(), size).await?;
+        let next_page_token = listed.next.map(|id| page::token(&id)).unwrap_or_default();
+        Ok(Response::new(pb::ListAccountsResponse { accounts: listed.accounts, next_page_token }))
     }
 
     async fn create_api_key(

@@ -9,6 +9,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 const METHODS: [(&str, Route); 34] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
+    // What it is about is spread over all nodes.
     ("/steward.account.v1.AccountService/ListAccounts", Route::Here),
     // Its secret is told once and kept nowhere, so a second answer could not tell it.
     ("/steward.account.v1.AccountService/CreateApiKey", Route::Leader(Once)),

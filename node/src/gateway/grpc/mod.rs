@@ -23,3 +23,4 @@ mod wire;
 pub(crate) use admin::Operations;
 pub(crate) use forward::answer_node;
 pub(crate) use serve::{serve, services};
+pub(crate) use view::account as account_view;

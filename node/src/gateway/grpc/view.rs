@@ -11,7 +11,7 @@ use steward_proto::webhook::v1 as webhooks;
 
 use crate::gateway::http::HOOKS_PATH;
 
-pub(super) fn account(account: &Account, quarantine_reason: Option<String>) -> accounts::Account {
+pub(crate) fn account(account: &Account, quarantine_reason: Option<String>) -> accounts::Account {
     accounts::Account {
         account_id: account.id.to_string(),
         display_name: account.display_name.clone(),
