@@ -9,6 +9,7 @@ mod disk;
 mod drain;
 #[cfg(feature = "chaos")]
 mod etcd;
+mod everyone;
 #[cfg(feature = "chaos")]
 mod failpoints;
 mod far;
