@@ -32,11 +32,11 @@ impl FusedDisk {
     /// Cuts the power and restores it: synced bytes stay, of the others anything may.
     pub(crate) fn crash(&self, rng: &mut StdRng) {
         self.light(UNLIT);
-        let tail_seed = rng.random_range(0..4);
+        let tail_seed = rng.random_range(0..5);
         let keep = rng.random_range(0.0..1.0);
         let names_stay = rng.random_bool(0.5);
-        let tail = |_: &str, bytes: &mut Vec<u8>| tear(bytes, tail_seed, keep);
-        self.memory.crash(tail, |_| names_stay);
+        let torn = |_: &str, was: &[u8], bytes: &mut Vec<u8>| tear(was, bytes, tail_seed, keep);
+        self.memory.crash(torn, |_| names_stay);
     }
 
     fn burn(&self) -> io::Result<()> {
@@ -55,8 +55,9 @@ impl FusedDisk {
     }
 }
 
-/// What a power cut makes of unsynced bytes: nothing, all, a part, or zeros in the middle.
-fn tear(bytes: &mut Vec<u8>, how: u32, keep: f64) {
+/// What a power cut makes of unsynced bytes: nothing, all, the first part, the last part, or zeros behind the first part.
+/// Where they were written over others, those are left in place of what is lost.
+fn tear(was: &[u8], bytes: &mut Vec<u8>, how: u32, keep: f64) {
     let length = f64::from(u32::try_from(bytes.len()).expect("simulated files are small"));
     let kept =
         (0..bytes.len()).take_while(|at| f64::from(u32::try_from(*at).unwrap_or(u32::MAX)) < length * keep).count();
@@ -64,7 +65,11 @@ fn tear(bytes: &mut Vec<u8>, how: u32, keep: f64) {
         0 => bytes.clear(),
         1 => {}
         2 => bytes.truncate(kept),
-        _ => bytes[kept..].fill(0),
+        3 => bytes[kept.max(was.len())..].fill(0),
+        _ => {
+            let was = was.iter().copied().chain(std::iter::repeat(0));
+            bytes[..kept].iter_mut().zip(was).for_each(|(byte, was)| *byte = was);
+        }
     }
 }
 
@@ -74,9 +79,14 @@ struct FusedFile {
 }
 
 impl DiskFile for FusedFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk.burn()?;
-        self.file.append(bytes)
+        self.file.write(at, bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.disk.burn()?;
+        self.file.cut(len)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -95,9 +105,9 @@ impl Disk for FusedDisk {
         Ok(self.fused(self.memory.create(name)?))
     }
 
-    fn reopen(&self, name: &str, len: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.burn()?;
-        Ok(self.fused(self.memory.reopen(name, len)?))
+        Ok(self.fused(self.memory.open(name)?))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
@@ -106,6 +116,11 @@ impl Disk for FusedDisk {
 
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         self.memory.read(name, offset, len)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.burn()?;
+        self.memory.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -20,6 +20,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("Rehearsal", "placement without etcd, for the simulation"),
     ("is_placed", "placement without etcd, for the simulation"),
     ("crash", "a fake beside its trait: the power cut of a disk in memory"),
+    ("fail_next_sync", "a fake beside its trait: a disk in memory whose page cache lies after a failed sync"),
     ("set_free_bytes", "a fake beside its trait: a disk in memory that fills up"),
     ("announce_leaders", "the tests of membership stand in for the executor, which announces by itself"),
     ("report_members", "the tests of membership stand in for the executor, which reports by itself"),

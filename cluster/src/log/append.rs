@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::Disk;
 use super::error::LogError;
 use super::liveness::Liveness;
+use super::newest::{Newest, byte_count, header_len};
 use super::reader::LogReader;
 use super::record::{Batch, Position, RECORD_BYTES_MAX};
 use super::recover::{RecoveredShard, recover};
-use super::segment::{
-    GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, SEGMENT_HEADER_BYTES, file_name, segment_header,
-};
+use super::segment::{GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, file_name};
+use super::spare::{Order, Spare, Spares};
 use crate::failpoint::{Point, passed};
 
 /// The write buffer is given back when one group made it larger.
@@ -45,6 +45,8 @@ pub struct LogStats {
     pub records: u64,
     /// Syncs of segment files.
     pub syncs: u64,
+    /// Zeros written so that blocks exist before they are needed; not part of `bytes`.
+    pub ahead_bytes: u64,
 }
 
 /// How the disk is doing.
@@ -61,10 +63,10 @@ pub struct Log {
     config: LogConfig,
     liveness: Liveness,
     next_sequence: u64,
-    segment: u64,
-    /// Where the next group begins.
-    offset: u64,
-    file: Box<dyn DiskFile>,
+    newest: Newest,
+    /// The newest segment takes no more groups, whatever its length.
+    is_full: bool,
+    spares: Spares,
     /// Lent to one write at a time, kept for its memory.
     buffer: Vec<u8>,
     is_poisoned: bool,
@@ -85,22 +87,17 @@ impl Log {
             // Durable with the sync of the folder below; should it come back before that, it is still unborn.
             disk.remove(&name).map_err(LogError::io("remove", &name))?;
         }
+        let spares = Spares::open(disk.as_ref())?;
         let mut stats = LogStats::default();
-        let (segment, offset, file) = match found.newest {
-            Some((segment, len)) => {
-                let name = file_name(segment);
-                let mut file = disk.reopen(&name, len).map_err(LogError::io("reopen", &name))?;
-                file.sync().map_err(LogError::io("sync", &name))?;
-                disk.sync_dir().map_err(LogError::io("sync folder of", &name))?;
-                // One of an older format counts as full: an older release must not meet records it does not know there.
-                (segment, if found.is_older { u64::MAX } else { len }, file)
-            }
+        let newest = match &found.newest {
+            Some(tail) => Newest::reopen(disk.as_ref(), tail)?,
             None => {
                 // Only the first segment can be unborn without another before it.
-                let segment = 1;
-                let file = create_segment(disk.as_ref(), segment, found.next_sequence, &mut stats)?;
-                found.liveness.open_segment(segment);
-                (segment, header_len(), file)
+                let newest = Newest::create(disk.as_ref(), 1, found.next_sequence)?;
+                found.liveness.open_segment(newest.number);
+                stats.bytes += header_len();
+                stats.syncs += 1;
+                newest
             }
         };
         let log = Self {
@@ -108,9 +105,10 @@ impl Log {
             config,
             liveness: found.liveness,
             next_sequence: found.next_sequence,
-            segment,
-            offset,
-            file,
+            newest,
+            // An older release must not meet records it does not know in a segment of its own format.
+            is_full: found.is_older,
+            spares,
             buffer: Vec::new(),
             is_poisoned: false,
             space: Space { free_bytes: 0, is_low: true },
@@ -159,13 +157,10 @@ impl Log {
             return Err(LogError::Poisoned);
         }
         // What is written again below may open a segment; that one has no business here.
-        let newest = self.segment;
+        let newest = self.newest.number;
         while let Some(dead) = self.liveness.oldest_dead(newest) {
             self.rewrite_state(dead)?;
-            let name = file_name(dead);
-            self.disk.remove(&name).map_err(|source| self.poison("remove", &name, source))?;
-            // One by one: a crash may keep any of several unsynced removals, and would leave a hole.
-            self.disk.sync_dir().map_err(|source| self.poison("sync folder of", &name, source))?;
+            self.retire(dead).inspect_err(|_| self.is_poisoned = true)?;
             self.liveness.forget_oldest();
         }
         Ok(())
@@ -186,17 +181,44 @@ impl Log {
         self.liveness.segment_count()
     }
 
-    /// Asks the disk how much is free.
+    pub(crate) fn spare_count(&self) -> usize {
+        self.spares.count()
+    }
+
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// The spare that somebody should make now, if any.
+    pub(crate) fn wanted_spare(&mut self) -> Option<Order> {
+        let spare_bytes = self.space.free_bytes.saturating_sub(self.config.reserve_bytes);
+        self.spares.order(self.newest.number, self.newest.end, self.config.segment_bytes, spare_bytes)
+    }
+
+    /// Takes in what was made of an order.
+    pub(crate) fn add_spare(&mut self, spare: Spare) {
+        self.stats.ahead_bytes += spare.len;
+        self.spares.add(spare);
+    }
+
+    /// Asks the disk how much is free. When that is little, what the spares take becomes free first.
     pub(crate) fn check_space(&mut self) -> Result<Space, LogError> {
-        let free_bytes =
-            self.disk.free_bytes().map_err(LogError::io("measure free space for", &file_name(self.segment)))?;
-        self.space = Space { free_bytes, is_low: free_bytes < self.config.reserve_bytes };
+        self.space = self.measure_space()?;
+        if self.space.is_low && self.spares.count() > 0 {
+            self.spares.give_up(self.disk.as_ref())?;
+            self.space = self.measure_space()?;
+        }
         Ok(self.space)
     }
 
     /// The last answer of `check_space`, which `append` asks for itself.
     pub(crate) fn space(&self) -> Space {
         self.space
+    }
+
+    fn measure_space(&self) -> Result<Space, LogError> {
+        let free_bytes = self.disk.free_bytes().map_err(LogError::io("measure free space for", "folder"))?;
+        Ok(Space { free_bytes, is_low: free_bytes < self.config.reserve_bytes })
     }
 
     /// Asks before every group: others fill the same disk, and the question is cheap beside a sync.
@@ -210,12 +232,14 @@ impl Log {
     }
 
     fn write_group(&mut self, batches: &[Batch]) -> Result<Vec<Vec<Position>>, LogError> {
-        if self.offset >= self.config.segment_bytes {
+        let is_full = self.is_full || self.newest.end >= self.config.segment_bytes;
+        // One that grows is left for a spare as soon as there is one.
+        if is_full || (self.newest.grows() && self.spares.count() > 0) {
             self.next_segment()?;
         }
         let body: usize = batches.iter().map(Batch::byte_len).sum();
         let body_bytes = u32::try_from(body).expect("a group's length is limited");
-        let place = GroupPlace { segment: self.segment, offset: self.offset };
+        let place = GroupPlace { segment: self.newest.number, offset: self.newest.end };
         let header = GroupHeader { sequence: self.next_sequence, body_bytes };
         self.buffer.clear();
         self.buffer.extend_from_slice(&header.encode(place));
@@ -223,10 +247,10 @@ impl Log {
             self.buffer.extend_from_slice(batch.bytes());
         }
         passed(Point::BeforeAppend);
-        let written = self.file.append(&self.buffer).map_err(|source| ("write", source));
+        let written = self.newest.write(&mut self.buffer).map_err(|source| ("write", source));
         passed(Point::BeforeSync);
-        let synced = written.and_then(|()| self.file.sync().map_err(|source| ("sync", source)));
-        synced.map_err(|(step, source)| self.poison(step, &file_name(self.segment), source))?;
+        let synced = written.and_then(|()| self.newest.sync().map_err(|source| ("sync", source)));
+        synced.map_err(|(step, source)| self.poison(step, &file_name(self.newest.number), source))?;
         passed(Point::AfterSync);
         if !self.config.sync_delay.is_zero() {
             std::thread::sleep(self.config.sync_delay);
@@ -240,8 +264,8 @@ impl Log {
         let bytes = byte_count(self.buffer.len());
         self.stats.bytes += bytes;
         self.stats.syncs += 1;
-        let mut offset = self.offset + byte_count(GROUP_HEADER_BYTES);
-        self.offset += bytes;
+        let mut offset = self.newest.end + byte_count(GROUP_HEADER_BYTES);
+        self.newest.end += bytes;
         if self.buffer.capacity() > BUFFER_BYTES_MAX {
             self.buffer = Vec::new();
         }
@@ -251,7 +275,7 @@ impl Log {
             self.stats.records += byte_count(batch.records().len());
             let place = |(head, len): &(_, usize)| {
                 let len = u32::try_from(*len).expect("a record's length is limited");
-                let position = Position { segment: self.segment, offset, len };
+                let position = Position { segment: self.newest.number, offset, len };
                 offset += u64::from(len);
                 self.liveness.note(*head, position);
                 position
@@ -262,13 +286,31 @@ impl Log {
     }
 
     fn next_segment(&mut self) -> Result<(), LogError> {
-        let next = self.segment + 1;
-        let created = create_segment(self.disk.as_ref(), next, self.next_sequence, &mut self.stats);
-        self.file = created.inspect_err(|_| self.is_poisoned = true)?;
-        self.segment = next;
-        self.offset = header_len();
-        self.liveness.open_segment(next);
+        self.newest = self.begin_segment().inspect_err(|_| self.is_poisoned = true)?;
+        self.is_full = false;
+        self.liveness.open_segment(self.newest.number);
+        self.stats.bytes += header_len();
+        self.stats.syncs += 1;
         Ok(())
+    }
+
+    fn begin_segment(&mut self) -> Result<Newest, LogError> {
+        self.newest.seal()?;
+        let (disk, next) = (self.disk.as_ref(), self.newest.number + 1);
+        match self.spares.take() {
+            Some(spare) => Newest::reuse(disk, &spare, next, self.next_sequence),
+            None => Newest::create(disk, next, self.next_sequence),
+        }
+    }
+
+    /// Takes a dead segment's name away; what stood in it may be written over afterwards.
+    fn retire(&mut self, dead: u64) -> Result<(), LogError> {
+        let (disk, name) = (self.disk.as_ref(), file_name(dead));
+        if self.space.is_low || !self.spares.keep(disk, dead, self.config.segment_bytes)? {
+            disk.remove(&name).map_err(LogError::io("remove", &name))?;
+        }
+        // One by one: a crash may keep any of several unsynced removals, and would leave a hole.
+        disk.sync_dir().map_err(LogError::io("sync folder of", &name))
     }
 
     fn rewrite_state(&mut self, segment: u64) -> Result<(), LogError> {
@@ -288,29 +330,4 @@ impl Log {
         self.is_poisoned = true;
         LogError::io(step, file)(source)
     }
-}
-
-/// A new segment whose header and name are durable.
-fn create_segment(
-    disk: &dyn Disk,
-    segment: u64,
-    first_sequence: u64,
-    stats: &mut LogStats,
-) -> Result<Box<dyn DiskFile>, LogError> {
-    let name = file_name(segment);
-    let mut file = disk.create(&name).map_err(LogError::io("create", &name))?;
-    file.append(&segment_header(segment, first_sequence)).map_err(LogError::io("write", &name))?;
-    file.sync().map_err(LogError::io("sync", &name))?;
-    disk.sync_dir().map_err(LogError::io("sync folder of", &name))?;
-    stats.bytes += header_len();
-    stats.syncs += 1;
-    Ok(file)
-}
-
-fn header_len() -> u64 {
-    byte_count(SEGMENT_HEADER_BYTES)
-}
-
-fn byte_count(count: usize) -> u64 {
-    u64::try_from(count).expect("a length in memory fits 64 bits")
 }

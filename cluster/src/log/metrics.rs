@@ -12,6 +12,8 @@ pub(crate) fn describe() {
     describe_counter!("steward_log_syncs_total", "Syncs of the disk; fewer than batches when group commit works.");
     describe_histogram!("steward_log_append_seconds", "One write and its sync.");
     describe_gauge!("steward_log_segments", "Segment files.");
+    describe_counter!("steward_log_ahead_bytes_total", "Zeros written so that blocks exist before they are needed.");
+    describe_gauge!("steward_log_spares", "Files that wait to become segments.");
     describe_gauge!("steward_log_space_low", "1 while too little space is free and proposals are refused.");
 }
 
@@ -41,6 +43,15 @@ pub(crate) fn steward_log_append_seconds(took: Duration) {
 
 pub(crate) fn steward_log_segments(segments: u32) {
     gauge!("steward_log_segments").set(f64::from(segments));
+}
+
+/// Zeros written so that blocks exist before they are needed; `steward_log_bytes_total` has none of them.
+pub(crate) fn steward_log_ahead_bytes_total(bytes: u64) {
+    counter!("steward_log_ahead_bytes_total").increment(bytes);
+}
+
+pub(crate) fn steward_log_spares(spares: u32) {
+    gauge!("steward_log_spares").set(f64::from(spares));
 }
 
 /// 1 while free space is below the reserve and proposals are refused.

@@ -23,7 +23,8 @@
 //! record         = body length varint, crc u32 (over length and body), body
 //! body           = kind u8, shard varint, term varint, index varint, payload
 //! ```
-//! Numbers are little endian, checksums CRC32C. A group is what one `append` wrote.
+//! Numbers are little endian, checksums CRC32C. A group is what one `append` wrote. Behind the last group of the newest
+//! segment may stand zeros, or groups of lower segments that were in the same file; behind that of any other, nothing.
 //!
 //! # Decisions
 //! - **One group is one write, and the group is the unit of tearing.** Recovery looks for group headers behind a bad
@@ -33,8 +34,15 @@
 //! - **The group checksum covers its own place.** A payload that contains the bytes of a group can not pass for one.
 //! - **Sequence numbers chain groups over segments**, so a middle segment cut exactly between two groups, or missing,
 //!   is found. The last group of the last segment is the one place where damage and a torn write look alike.
-//! - **Recovery syncs the last segment before anybody acts on it.** After a mere kill the page cache shows bytes no
-//!   sync covered; a vote or an acknowledgement must not be based on them before they are durable.
+//! - **Recovery writes the last group again and syncs it before anybody acts on it.** After a mere kill the page cache
+//!   shows bytes no sync covered, and after a failed sync it shows them as clean, so that a sync alone would not write
+//!   them; a vote or an acknowledgement must not be based on them before they are durable. Only the last group can be
+//!   in doubt: each other one was synced before the next was written. Rejected: a copy of the segment under another
+//!   name; it is as much work as the segment is long.
+//! - **A dead segment becomes a later one**, and where none has died in time one is made of zeros, by a thread beside
+//!   this one: the sync of a group that makes a file longer commits that to the journal of the file system. What is
+//!   stale in it can not pass for a group, since the checksum covers the segment's number and a file only ever gets
+//!   higher ones. See `docs/decisions/0012-segments-are-made-ahead.md`.
 //! - **Segments die from the oldest on.** A shard that never snapshots pins the log behind it; in exchange the numbers
 //!   of the segments stay gapless and a lost file is noticed. Rejected: holes, with a manifest to vouch for them.
 //! - **A snapshot mark is the only thing that frees entries.** The log takes no other word for "covered", so what was
@@ -42,15 +50,18 @@
 //! - **A full disk has two levels.** Below `reserve_bytes` the driver refuses proposals while votes, terms and marks
 //!   still fit; below `floor_bytes` nothing is written. Rejected: waiting for ENOSPC, which poisons the log.
 
+mod ahead;
 mod append;
 pub mod disk;
 mod error;
 mod liveness;
 pub(crate) mod metrics;
+mod newest;
 mod reader;
 mod record;
 mod recover;
 mod segment;
+mod spare;
 mod thread;
 
 pub use append::{Log, LogConfig, LogStats};

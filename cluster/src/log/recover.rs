@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::disk::Disk;
 use super::error::LogError;
 use super::liveness::Liveness;
 use super::record::{self, Head, Position, RecordKind};
 use super::segment::{
-    FORMAT_VERSION, GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GroupHeader, GroupPlace, SEGMENT_HEADER_BYTES,
-    SegmentHeader, file_name, read_segment_header, segment_of,
+    FORMAT_VERSION, GROUP_BODY_BYTES_MAX, GROUP_HEADER_BYTES, GROUP_MARKER, GroupHeader, GroupPlace, PAGE_BYTES,
+    SEGMENT_HEADER_BYTES, SegmentHeader, file_name, read_segment_header, segment_of,
 };
 use crate::ids::{LogIndex, ShardId, Term};
 
@@ -43,12 +44,21 @@ pub(crate) struct Recovered {
     pub(crate) shards: Vec<RecoveredShard>,
     pub(crate) liveness: Liveness,
     pub(crate) next_sequence: u64,
-    /// The newest segment and how many of its bytes count; none in an empty folder.
-    pub(crate) newest: Option<(u64, u64)>,
+    /// The newest segment; none in an empty folder.
+    pub(crate) newest: Option<Tail>,
     /// Whether the newest segment is of an older format, so that what follows belongs into a new one.
     pub(crate) is_older: bool,
     /// A last segment whose creation never became durable; to be removed. It stands behind `newest`.
     pub(crate) unborn: Option<u64>,
+}
+
+/// Where a segment ends, and the part of it of which nothing proves that it is durable.
+pub(crate) struct Tail {
+    pub(crate) segment: u64,
+    /// How many of its bytes count.
+    pub(crate) len: u64,
+    /// The last group to the end, from the start of its page on: what stands before it was synced before it was written.
+    pub(crate) doubtful: Vec<u8>,
 }
 
 /// Reads everything; changes nothing.
@@ -68,7 +78,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, LogError> {
     for (at, number) in numbers.iter().enumerate() {
         let is_last = at + 1 == numbers.len();
         match recovery.read_segment(disk, *number, is_last)? {
-            Some(len) => newest = Some((*number, len)),
+            Some(tail) => newest = Some(tail),
             None => unborn = Some(*number),
         }
     }
@@ -93,8 +103,8 @@ struct Recovery {
 }
 
 impl Recovery {
-    /// Takes in one segment and says how many of its bytes count; nothing when it was never born.
-    fn read_segment(&mut self, disk: &dyn Disk, number: u64, is_last: bool) -> Result<Option<u64>, LogError> {
+    /// Takes in one segment and says where it ends; nothing when it was never born.
+    fn read_segment(&mut self, disk: &dyn Disk, number: u64, is_last: bool) -> Result<Option<Tail>, LogError> {
         let file = file_name(number);
         let len = disk.len(&file).map_err(LogError::io("measure", &file))?;
         let len = usize::try_from(len).map_err(|_| LogError::damaged(&file, 0, "segment is larger than memory"))?;
@@ -128,8 +138,9 @@ impl Recovery {
         number == 1 || self.next_sequence.is_some()
     }
 
-    fn read_groups(&mut self, segment: &SegmentBytes<'_>, first: u64, is_last: bool) -> Result<u64, LogError> {
+    fn read_groups(&mut self, segment: &SegmentBytes<'_>, first: u64, is_last: bool) -> Result<Tail, LogError> {
         let mut at = SEGMENT_HEADER_BYTES;
+        let mut last_group = 0;
         let mut sequence = first;
         while at < segment.bytes.len() {
             match segment.group_at(at, sequence) {
@@ -137,16 +148,20 @@ impl Recovery {
                     for (head, range) in &group.records {
                         self.take_record(segment, *head, range.clone())?;
                     }
+                    last_group = at;
                     at = group.end;
                     sequence += 1;
                     self.next_sequence = Some(sequence);
                 }
-                // Nothing valid behind it: the power went during the last write.
+                // Nothing valid behind it: the power went during the last write, or this is what an older life of the
+                // file left.
                 Err(bad) if is_last && segment.next_group(bad.behind).is_none() => break,
                 Err(bad) => return Err(segment.damaged(bad.offset, bad.why)),
             }
         }
-        Ok(offset(at))
+        let doubtful_from = last_group / PAGE_BYTES * PAGE_BYTES;
+        let doubtful = segment.bytes[doubtful_from..at].to_vec();
+        Ok(Tail { segment: segment.number, len: offset(at), doubtful })
     }
 
     fn take_record(&mut self, segment: &SegmentBytes<'_>, head: Head, record: Placed) -> Result<(), LogError> {
@@ -202,7 +217,9 @@ impl SegmentBytes<'_> {
 
     /// The next place from `from` on where a group was once written.
     fn next_group(&self, from: usize) -> Option<usize> {
-        (from.min(self.bytes.len())..self.bytes.len()).find(|at| self.header_at(*at).is_some())
+        let from = from.min(self.bytes.len());
+        let mut marked = memmem::find_iter(&self.bytes[from..], &GROUP_MARKER).map(|at| from + at);
+        marked.find(|at| self.header_at(*at).is_some())
     }
 
     fn group_at(&self, at: usize, sequence: u64) -> Result<Group, Bad> {

@@ -6,7 +6,10 @@ pub(crate) const FORMAT_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"STWDLOG\n";
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 32;
 
-const GROUP_MARKER: [u8; 4] = [0xa7, 0x53, 0x47, 0xf1];
+/// What a kernel reads and writes at once.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+pub(crate) const GROUP_MARKER: [u8; 4] = [0xa7, 0x53, 0x47, 0xf1];
 pub(crate) const GROUP_HEADER_BYTES: usize = 20;
 /// A group's records may not take more bytes; a longer length on disk is damage.
 pub(crate) const GROUP_BODY_BYTES_MAX: usize = 256 << 20;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::ahead::Ahead;
 use super::append::{Log, LogStats};
 use super::error::LogError;
 use super::metrics;
@@ -82,7 +83,9 @@ impl LogThread {
         let (sender, receiver) = bounded(WAITING_BATCHES_MAX);
         let shared = Arc::new(Shared::default());
         let reported = LogStats::default();
-        let mut worker = Worker { log, clock, waiting: receiver, shared: Arc::clone(&shared), reported, on_durable };
+        let ahead = Ahead::start(log.disk())?;
+        let shared_too = Arc::clone(&shared);
+        let mut worker = Worker { log, ahead, clock, waiting: receiver, shared: shared_too, reported, on_durable };
         let run = move || {
             priority::ahead();
             if let Err(failure) = worker.run() {
@@ -133,6 +136,7 @@ struct Group {
 
 struct Worker<F> {
     log: Log,
+    ahead: Ahead,
     clock: Arc<dyn Clock>,
     waiting: Receiver<(u64, Batch)>,
     shared: Arc<Shared>,
@@ -157,6 +161,7 @@ impl<F: FnMut(Durable)> Worker<F> {
             if frees {
                 self.log.drop_dead_segments()?;
             }
+            self.ahead.serve(&mut self.log);
             self.report();
         }
         Ok(())
@@ -218,6 +223,8 @@ impl<F: FnMut(Durable)> Worker<F> {
         metrics::steward_log_payload_bytes_total(now.payload_bytes - before.payload_bytes);
         metrics::steward_log_records_total(now.records - before.records);
         metrics::steward_log_syncs_total(now.syncs - before.syncs);
+        metrics::steward_log_ahead_bytes_total(now.ahead_bytes - before.ahead_bytes);
+        metrics::steward_log_spares(u32::try_from(self.log.spare_count()).unwrap_or(u32::MAX));
         metrics::steward_log_segments(u32::try_from(self.log.segment_count()).unwrap_or(u32::MAX));
         let is_low = self.log.space().is_low;
         metrics::steward_log_space_low(is_low);

@@ -192,7 +192,7 @@ fn a_read_never_serves_a_changed_byte() {
             log.reader().read(longer).unwrap_err();
             // Damage that comes after the start: recovery has not seen it.
             let bytes = &flipped(&sample.files, file, byte, 3)[file].1;
-            disk.reopen(&name, 0).unwrap().append(bytes).unwrap();
+            disk.open(&name).unwrap().write(0, bytes).unwrap();
             let read = log.reader().read(*position);
             let Err(LogError::Damaged { file: found, offset, .. }) = read else {
                 panic!("byte {byte} of {name} was served: {read:?}");

@@ -5,8 +5,10 @@ mod crash;
 mod damage;
 mod disk;
 mod drop_segments;
+mod lost_sync;
 mod model;
 mod power_cut;
+mod reuse;
 mod space;
 mod thread;
 mod watched;
@@ -60,12 +62,17 @@ pub(crate) fn files(disk: &dyn Disk) -> Vec<(String, Vec<u8>)> {
     names.into_iter().map(read).collect()
 }
 
+/// How many segments a disk has.
+pub(crate) fn segments(disk: &dyn Disk) -> usize {
+    disk.list().unwrap().iter().filter(|name| name.ends_with(".log")).count()
+}
+
 /// A fresh disk that durably holds these files.
 pub(crate) fn disk_of(files: &[(String, Vec<u8>)]) -> MemoryDisk {
     let disk = MemoryDisk::new();
     for (name, bytes) in files {
         let mut file = disk.create(name).unwrap();
-        file.append(bytes).unwrap();
+        file.write(0, bytes).unwrap();
         file.sync().unwrap();
     }
     disk.sync_dir().unwrap();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::log::disk::{Disk, DiskFile, FolderDisk, MemoryDisk};
-use steward_cluster::log::{Batch, Durable, Log, LogConfig, LogError, LogThread, RecordKind};
+use steward_cluster::log::{Batch, Durable, Log, LogConfig, LogError, LogThread, Position, RecordKind};
 
 use crate::model::Model;
 use crate::watched::{Step, WatchedDisk};
-use crate::{DiskHandle, entry, open, push};
+use crate::{DiskHandle, entry, open, push, segments};
 
 fn start(log: Log, on_durable: impl FnMut(Durable) + Send + 'static) -> (LogThread, Receiver<LogError>) {
     let (sender, failed) = unbounded();
@@ -69,12 +69,12 @@ fn the_thread_drops_what_a_mark_frees() {
         thread.submit(entry(1, 1, index, &[1; 50]), index).unwrap();
         assert_eq!(acked.recv().unwrap(), index);
     }
-    let before = disk.list().unwrap().len();
+    let before = segments(&disk);
     let mut mark = Batch::new();
     push(&mut mark, 1, RecordKind::SnapshotMark, 1, 20, b"");
     thread.submit(mark, 21).unwrap();
     drop(thread);
-    assert!(before > 2 && disk.list().unwrap().len() <= 2, "{before} segments, left: {:?}", disk.list().unwrap());
+    assert!(before > 2 && segments(&disk) <= 2, "{before} segments, left: {:?}", disk.list().unwrap());
     assert!(failed.try_recv().is_err());
 }
 
@@ -90,8 +90,12 @@ struct GatedFile {
 }
 
 impl DiskFile for GatedFile {
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.inner.append(bytes)
+    fn write(&mut self, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.inner.write(at, bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> std::io::Result<()> {
+        self.inner.cut(len)
     }
 
     fn sync(&mut self) -> std::io::Result<()> {
@@ -109,8 +113,8 @@ impl Disk for GatedDisk {
         Ok(Box::new(GatedFile { inner: self.inner.create(name)?, gate: self.gate.clone() }))
     }
 
-    fn reopen(&self, name: &str, len: u64) -> std::io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(GatedFile { inner: self.inner.reopen(name, len)?, gate: self.gate.clone() }))
+    fn open(&self, name: &str) -> std::io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(GatedFile { inner: self.inner.open(name)?, gate: self.gate.clone() }))
     }
 
     fn len(&self, name: &str) -> std::io::Result<u64> {
@@ -119,6 +123,10 @@ impl Disk for GatedDisk {
 
     fn read(&self, name: &str, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
         self.inner.read(name, offset, len)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.inner.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> std::io::Result<()> {
@@ -160,7 +168,7 @@ fn all_that_waits_during_a_sync_goes_into_the_next_one() {
     let numbers: Vec<u64> = acked.iter().take(64).map(|(number, _)| number).collect();
     assert_eq!(numbers, (1..=64).collect::<Vec<u64>>());
     let steps = &watched.steps()[before..];
-    assert!(matches!(steps, [Step::Append(..), Step::Sync(_)]), "one write, one sync: {steps:?}");
+    assert!(matches!(steps, [Step::Write(..), Step::Sync(_)]), "one write, one sync: {steps:?}");
     drop(thread);
     let (log, found) = read_only(&memory);
     assert_eq!(Model::of(found, &log.reader()).shards[&1].entries.len(), 64);
@@ -178,8 +186,13 @@ fn many_appenders_share_syncs_and_each_answer_follows_its_sync() {
     const PAYLOAD: [u8; 300] = [5; 300];
     let folder = tempfile::tempdir().unwrap();
     let disk = WatchedDisk::new(Arc::new(FolderDisk::open(folder.path()).unwrap()));
-    let config =
-        LogConfig { segment_bytes: 64 << 10, sync_delay: std::time::Duration::from_millis(1), ..LogConfig::default() };
+    let config = LogConfig {
+        segment_bytes: 64 << 10,
+        // Always low, so that nobody writes zeros ahead: all steps are those of the log thread.
+        reserve_bytes: u64::MAX,
+        sync_delay: std::time::Duration::from_millis(1),
+        ..LogConfig::default()
+    };
     let (log, _) = Log::open(disk.shared(), config).unwrap();
     let answers: Vec<(Sender<()>, Receiver<()>)> = (0..APPENDERS).map(|_| bounded(1)).collect();
     let answer: Vec<Sender<()>> = answers.iter().map(|(sender, _)| sender.clone()).collect();
@@ -210,19 +223,49 @@ fn many_appenders_share_syncs_and_each_answer_follows_its_sync() {
     let mut unsynced = None;
     for step in &steps {
         match step {
-            Step::Append(name, _) => unsynced = Some(name),
+            Step::Write(name, _) => unsynced = Some(name),
             Step::Sync(name) => assert_eq!(unsynced.take(), Some(name)),
             Step::Acked(number) => assert_eq!(unsynced, None, "batch of {number} acknowledged before its sync"),
-            Step::Create(_) | Step::Reopen(_) | Step::SyncDir | Step::Remove(_) => {}
+            Step::Create(_) | Step::Open(_) | Step::Cut(..) | Step::SyncDir | Step::Rename(..) | Step::Remove(_) => {}
         }
     }
     let written: u64 = steps
         .iter()
-        .map(|step| if let Step::Append(_, bytes) = step { u64::try_from(*bytes).unwrap() } else { 0 })
+        .map(|step| if let Step::Write(_, bytes) = step { u64::try_from(*bytes).unwrap() } else { 0 })
         .sum();
     let payload = appends * u64::try_from(PAYLOAD.len()).unwrap();
     assert!(written * 10 <= payload * 13, "{written} bytes for {payload} of payload");
     let (log, found) = Log::open(disk.shared(), LogConfig::default()).unwrap();
     let entries: usize = Model::of(found, &log.reader()).shards.values().map(|shard| shard.entries.len()).sum();
     assert_eq!(u64::try_from(entries).unwrap(), appends);
+}
+
+/// Without any dead segment: the next one is made of zeros by then, and the log leaves the one that grows for it.
+#[test]
+fn the_thread_has_a_spare_made_ahead_of_need() {
+    const SEGMENT_BYTES: u64 = 3 << 20;
+    const APPENDS_MAX: u64 = 30_000;
+    let memory = MemoryDisk::new();
+    let (log, _) = open(&memory, SEGMENT_BYTES).unwrap();
+    let (sender, acked) = unbounded();
+    let (thread, failed) = start(log, move |durable| sender.send(durable.positions[0]).unwrap());
+    let mut index = 0;
+    let mut append = || {
+        index += 1;
+        assert!(index < APPENDS_MAX, "no segment was ever begun in a spare");
+        thread.submit(entry(1, 1, index, &[1; 1000]), index).unwrap();
+        acked.recv().unwrap()
+    };
+    // In a file that grows the newest record is at its end.
+    let has_room = |position: Position| {
+        let len = memory.len(&format!("{:016x}.log", position.segment)).unwrap();
+        len == SEGMENT_BYTES && position.offset < SEGMENT_BYTES / 2
+    };
+    while !has_room(append()) {}
+    append();
+    drop(thread);
+    assert!(failed.try_recv().is_err());
+    let (_, found) = open(&memory, SEGMENT_BYTES).unwrap();
+    assert_eq!(u64::try_from(found[0].entries.len()).unwrap(), index);
+    assert_eq!(segments(&memory), memory.list().unwrap().len(), "what is left of spares goes at a start");
 }

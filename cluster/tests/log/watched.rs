@@ -4,15 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use steward_cluster::log::disk::{Disk, DiskFile};
+use steward_cluster::log::disk::{Disk, DiskFile, MemoryDisk};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Create(String),
-    Reopen(String),
-    Append(String, usize),
+    Open(String),
+    Write(String, usize),
+    Cut(String, u64),
     Sync(String),
     SyncDir,
+    Rename(String, String),
     Remove(String),
     /// Put in by a test.
     Acked(u64),
@@ -25,6 +27,8 @@ struct Watch {
     power: Option<usize>,
     /// Syncs that still work before one fails; those after it work again.
     syncs_before_failure: Option<usize>,
+    /// The same, on this disk: what the sync should have written counts as written.
+    syncs_before_loss: Option<(MemoryDisk, usize)>,
 }
 
 /// Clones watch the same disk.
@@ -49,6 +53,11 @@ impl WatchedDisk {
         self.watch.lock().syncs_before_failure = Some(syncs);
     }
 
+    /// After this many more syncs of files, the disk below loses what one should have written.
+    pub(crate) fn lose_sync_after(&self, below: Option<(MemoryDisk, usize)>) {
+        self.watch.lock().syncs_before_loss = below;
+    }
+
     pub(crate) fn steps(&self) -> Vec<Step> {
         self.watch.lock().steps.clone()
     }
@@ -69,6 +78,14 @@ impl WatchedDisk {
                 return Err(io::Error::other("planted sync failure"));
             }
         }
+        if matches!(step, Step::Sync(_)) {
+            watch.syncs_before_loss = watch.syncs_before_loss.take().and_then(|(below, left)| {
+                if left == 0 {
+                    below.fail_next_sync();
+                }
+                left.checked_sub(1).map(|left| (below, left))
+            });
+        }
         watch.steps.push(step);
         Ok(())
     }
@@ -88,9 +105,9 @@ impl Disk for WatchedDisk {
         Ok(self.file(name, self.inner.create(name)?))
     }
 
-    fn reopen(&self, name: &str, len: u64) -> io::Result<Box<dyn DiskFile>> {
-        self.change(Step::Reopen(name.to_owned()))?;
-        Ok(self.file(name, self.inner.reopen(name, len)?))
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.change(Step::Open(name.to_owned()))?;
+        Ok(self.file(name, self.inner.open(name)?))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
@@ -99,6 +116,11 @@ impl Disk for WatchedDisk {
 
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         self.inner.read(name, offset, len)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change(Step::Rename(from.to_owned(), to.to_owned()))?;
+        self.inner.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -123,9 +145,14 @@ struct WatchedFile {
 }
 
 impl DiskFile for WatchedFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.change(Step::Append(self.name.clone(), bytes.len()))?;
-        self.inner.append(bytes)
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.change(Step::Write(self.name.clone(), bytes.len()))?;
+        self.inner.write(at, bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.disk.change(Step::Cut(self.name.clone(), len))?;
+        self.inner.cut(len)
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The real disk: a folder of the file system, held by one process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +55,10 @@ impl FolderDisk {
         *last = Some((name.to_owned(), Arc::clone(&file)));
         Ok(file)
     }
+
+    fn forget(&self, name: &str) {
+        self.last_read.lock().take_if(|(last_name, _)| last_name == name);
+    }
 }
 
 impl Disk for FolderDisk {
@@ -76,12 +80,8 @@ impl Disk for FolderDisk {
         Ok(Box::new(FolderFile { file }))
     }
 
-    fn reopen(&self, name: &str, len: u64) -> io::Result<Box<dyn DiskFile>> {
-        let mut file = OpenOptions::new().write(true).open(self.path.join(name))?;
-        if file.metadata()?.len() != len {
-            file.set_len(len)?;
-        }
-        file.seek(SeekFrom::End(0))?;
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().write(true).open(self.path.join(name))?;
         Ok(Box::new(FolderFile { file }))
     }
 
@@ -92,12 +92,21 @@ impl Disk for FolderDisk {
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         self.file_to_read(name)?.read_exact_at(&mut bytes, offset)?;
+        // The file may have got another name, and other bytes after that. As long as it has this one it has not.
+        self.len(name)?;
         Ok(bytes)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))?;
+        self.forget(from);
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.last_read.lock().take_if(|(last_name, _)| last_name == name);
-        std::fs::remove_file(self.path.join(name))
+        std::fs::remove_file(self.path.join(name))?;
+        self.forget(name);
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -115,8 +124,12 @@ struct FolderFile {
 }
 
 impl DiskFile for FolderFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
     }
 
     fn sync(&mut self) -> io::Result<()> {
