@@ -42,7 +42,7 @@
 //! - **A dead segment becomes a later one**, and where none has died in time one is made of zeros, by a thread beside
 //!   this one: the sync of a group that makes a file longer commits that to the journal of the file system. What is
 //!   stale in it can not pass for a group, since the checksum covers the segment's number and a file only ever gets
-//!   higher ones. See `docs/decisions/0012-segments-are-made-ahead.md`.
+//!   higher ones. See `docs/decisions/0013-segments-are-made-ahead.md`.
 //! - **Segments die from the oldest on.** A shard that never snapshots pins the log behind it; in exchange the numbers
 //!   of the segments stay gapless and a lost file is noticed. Rejected: holes, with a manifest to vouch for them.
 //! - **A snapshot mark is the only thing that frees entries.** The log takes no other word for "covered", so what was
