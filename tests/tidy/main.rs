@@ -6,6 +6,7 @@ mod dead;
 mod direction;
 mod documents;
 mod forbidden;
+mod mutants;
 mod naming;
 mod opening;
 mod purity;
@@ -48,6 +49,11 @@ fn check(rule: &str, found: Vec<Violation>) {
 #[test]
 fn crates_see_only_what_is_to_their_right() {
     check("direction", direction::violations(Tree::repository()));
+}
+
+#[test]
+fn mutants_still_apply() {
+    check("mutants", mutants::violations(tree::root()));
 }
 
 #[test]

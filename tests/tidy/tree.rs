@@ -23,6 +23,11 @@ pub(crate) struct Text {
     pub(crate) text: String,
 }
 
+/// Where the repository is.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the repository")
+}
+
 /// All files that rules look at.
 #[derive(Default)]
 pub(crate) struct Tree {
@@ -37,7 +42,7 @@ impl Tree {
     pub(crate) fn repository() -> &'static Self {
         static TREE: OnceLock<Tree> = OnceLock::new();
         TREE.get_or_init(|| {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the repository");
+            let root = root();
             let mut tree = Self::default();
             for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Cargo.toml", "Makefile", "LICENSE"] {
                 if root.join(name).is_file() {

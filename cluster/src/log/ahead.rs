@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::append::Log;
 use super::disk::Disk;
 use super::spare::{Order, Spare};
+use crate::priority;
 
 /// The log orders one at a time; what does not fit in is made for a later segment.
 const ORDERS_MAX: usize = 1;
@@ -28,7 +29,10 @@ impl Ahead {
         let (maker, made) = bounded(ORDERS_MAX);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&is_stopping);
-        let run = move || make_all(disk.as_ref(), &ordered, &maker, &stopping);
+        let run = move || {
+            priority::in_turn();
+            make_all(disk.as_ref(), &ordered, &maker, &stopping);
+        };
         let thread = std::thread::Builder::new().name("steward-ahead".to_owned()).spawn(run)?;
         Ok(Self { orders: Some(orders), made, is_stopping, thread: Some(thread) })
     }

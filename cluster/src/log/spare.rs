@@ -17,7 +17,7 @@ const SPARES_MAX: usize = 2;
 /// A dead segment is kept if it is at most so many times as long as one should be.
 const SPARE_LENGTHS_MAX: u64 = 2;
 /// A spare is made when the newest segment is filled to one of so many parts.
-const DUE_PARTS: u64 = 8;
+const DUE_PARTS: u64 = 64;
 /// Zeros written before the next sync: few enough that a group which syncs meanwhile does not wait long.
 const STEP_BYTES: usize = 1 << 20;
 const NAME_END: &str = ".spare";
