@@ -15,7 +15,7 @@ const SHARDS: usize = 256;
 const MANY_SHARDS: usize = 1024;
 const CONNECTIONS: usize = 64;
 /// How long placed shards take to fall asleep.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(30);
 /// How long they are looked at.
 const LOOK: Duration = Duration::from_secs(20);
 
