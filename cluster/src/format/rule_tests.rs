@@ -21,16 +21,7 @@ fn view(nodes: &[(u64, Format)], holders: &[u64], learners: &[u64], finalized: F
         disk_low: false,
     };
     let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
-    let (voters, learners) = (ids(holders), ids(learners));
-    let members = Members {
-        voters,
-        learners,
-        leader: NodeId(1),
-        term: Term(1),
-        lag: 0,
-        format: F::FIRST,
-        missing_blobs: [].into(),
-    };
+    let members = Members { learners: ids(learners), ..Members::level(ids(holders), NodeId(1), Term(1)) };
     View {
         nodes: nodes.iter().map(|(node, format)| (NodeId(*node), info(*format))).collect(),
         members: vec![Some(members)],

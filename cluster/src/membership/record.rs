@@ -80,6 +80,15 @@ pub struct Members {
     pub missing_blobs: BTreeMap<NodeId, u64>,
 }
 
+impl Members {
+    /// Voters that lack nothing, in the first format; nobody learns.
+    #[must_use]
+    pub fn level(voters: Vec<NodeId>, leader: NodeId, term: Term) -> Self {
+        let (learners, missing_blobs) = (vec![], BTreeMap::new());
+        Self { voters, learners, leader, term, lag: 0, format: Format::FIRST, missing_blobs }
+    }
+}
+
 /// A record as it goes into etcd.
 pub(crate) fn encode(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("records have string keys and no values that JSON lacks")

@@ -68,7 +68,6 @@ fn sorted(nodes: &[NodeId]) -> Vec<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
     use crate::ids::Term;
     use crate::placement::plan::Presence;
 
@@ -86,15 +85,8 @@ mod tests {
 
     fn at(voters: &[u64]) -> Members {
         let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
-        Members {
-            leader: voters[0],
-            voters,
-            learners: vec![],
-            term: Term(1),
-            lag: 0,
-            format: Format::FIRST,
-            missing_blobs: [].into(),
-        }
+        let leader = voters[0];
+        Members::level(voters, leader, Term(1))
     }
 
     fn write(view: &mut View, moves: &Moves) {

@@ -50,15 +50,8 @@ impl Rehearsal {
             return;
         }
         let (voters, learners) = (detail.members.voters.clone(), detail.members.learners.clone());
-        let members = Members {
-            voters,
-            learners,
-            leader: node,
-            term,
-            lag: step::lag(detail),
-            format: Format::NEWEST,
-            missing_blobs: [].into(),
-        };
+        let level = Members::level(voters, node, term);
+        let members = Members { learners, lag: step::lag(detail), format: Format::NEWEST, ..level };
         self.view.members[usize::from(detail.shard.0)] = Some(members);
     }
 

@@ -127,6 +127,19 @@ struct Node {
     failures: Receiver<DriverFailure>,
 }
 
+/// A node with one shard and no others.
+fn alone(on_failure: OnFailure) -> DriverConfig {
+    DriverConfig {
+        node: NodeId(1),
+        shards: 1,
+        founders: vec![NodeId(1)],
+        transport: None,
+        elections: ElectionTicks::default(),
+        clock: Arc::new(SystemClock::new()),
+        on_failure,
+    }
+}
+
 fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Result<Node, StartError> {
     let syncs = Arc::new(AtomicU64::new(0));
     let disk = CountingDisk { folder: FolderDisk::open(folder).unwrap(), syncs: Arc::clone(&syncs) };
@@ -136,17 +149,10 @@ fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Resul
     let (failures_sender, failures) = unbounded();
     let machine =
         Remembering { applied: Arc::clone(&remembered), last: applied.iter().copied().collect(), roles: roles_sender };
-    let config = DriverConfig {
-        node: NodeId(1),
-        shards: SHARDS,
-        founders: vec![NodeId(1)],
-        transport: None,
-        elections: ElectionTicks::default(),
-        clock: Arc::new(SystemClock::new()),
-        on_failure: Arc::new(move |failure| {
-            failures_sender.send(failure).ok();
-        }),
-    };
+    let on_failure = Arc::new(move |failure| {
+        failures_sender.send(failure).ok();
+    });
+    let config = DriverConfig { shards: SHARDS, ..alone(on_failure) };
     let driver = start(config, opened, applied, machine)?;
     Ok(Node { driver, applied: remembered, roles, syncs, failures })
 }
@@ -347,15 +353,7 @@ fn a_state_machine_that_cannot_follow_ends_the_driver() {
         let disk = FolderDisk::open(folder.path()).unwrap();
         let opened = Log::open(Arc::new(disk), LogConfig::default()).unwrap();
         let (failures_sender, failures) = unbounded();
-        let config = DriverConfig {
-            node: NodeId(1),
-            shards: 1,
-            founders: vec![NodeId(1)],
-            transport: None,
-            elections: ElectionTicks::default(),
-            clock: Arc::new(SystemClock::new()),
-            on_failure: Arc::new(move |failure| failures_sender.send(failure).unwrap()),
-        };
+        let config = alone(Arc::new(move |failure| failures_sender.send(failure).unwrap()));
         let driver = start(config, opened, &[], Failing { panics }).unwrap();
         let failure = failures.recv_timeout(PATIENCE).unwrap();
         match failure {
@@ -390,13 +388,9 @@ fn the_driver_itself_says_that_its_node_is_alive() {
     let opened = Log::open(Arc::new(FolderDisk::open(folder.path()).unwrap()), LogConfig::default()).unwrap();
     let (signs_sender, signs) = unbounded();
     let config = DriverConfig {
-        node: NodeId(1),
-        shards: 1,
         founders: vec![NodeId(1), NodeId(2)],
         transport: Some(Box::new(Signs(signs_sender))),
-        elections: ElectionTicks::default(),
-        clock: Arc::new(SystemClock::new()),
-        on_failure: Arc::new(|failure| panic!("{failure}")),
+        ..alone(Arc::new(|failure| panic!("{failure}")))
     };
     let driver = start(config, opened, &[], Failing { panics: false }).unwrap();
     (0..3).for_each(|_| signs.recv_timeout(PATIENCE).unwrap());

@@ -18,16 +18,7 @@ async fn a_format_is_finalized_when_all_nodes_know_it_and_shuts_older_binaries_o
     let old = after(&old, &joined);
     let first = joined.register().await.unwrap();
     let second = member(&at(Format::CHECKS)).await;
-    let (voters, learners) = (vec![NodeId(1), NodeId(2)], vec![]);
-    let members = Members {
-        voters,
-        learners,
-        leader: NodeId(1),
-        term: Term(1),
-        lag: 0,
-        format: Format::FIRST,
-        missing_blobs: [].into(),
-    };
+    let members = Members::level(vec![NodeId(1), NodeId(2)], NodeId(1), Term(1));
     first.report_members(vec![(SHARD, members)]);
     let view = until(&second, "both nodes", |view| view.nodes.len() == 2 && view.members[0].is_some()).await;
     assert_eq!(view.finalized(), Format::FIRST, "the founder knew no more");
@@ -65,15 +56,7 @@ async fn a_cluster_begins_with_what_its_founder_knows_and_leaders_remember_it() 
     let mut client = etcd_client::Client::connect(etcd.endpoints(), None).await.unwrap();
     client.delete("/steward/test/format", None).await.unwrap();
     until(&first, "no wish", |view| view.finalized() == Format::FIRST).await;
-    let members = Members {
-        voters: vec![NodeId(1)],
-        learners: vec![],
-        leader: NodeId(1),
-        term: Term(1),
-        lag: 0,
-        format: Format::CHECKS,
-        missing_blobs: [].into(),
-    };
+    let members = Members { format: Format::CHECKS, ..Members::level(vec![NodeId(1)], NodeId(1), Term(1)) };
     first.report_members(vec![(SHARD, members)]);
     until(&first, "the leader's word", |view| view.finalized() == Format::CHECKS).await;
     assert!(matches!(enter(&old).await.err(), Some(JoinError::Format { .. })));

@@ -164,15 +164,7 @@ async fn running_nodes_outlive_a_wiped_etcd_and_come_back_after_a_rebuild() {
     let belonging = after(&configs[0], &joined);
     let first = joined.register().await.unwrap();
     let second = member(&configs[1]).await;
-    let report = Members {
-        voters: vec![NodeId(2)],
-        learners: vec![],
-        leader: NodeId(2),
-        term: Term(1),
-        lag: 0,
-        format: Format::FIRST,
-        missing_blobs: [].into(),
-    };
+    let report = Members::level(vec![NodeId(2)], NodeId(2), Term(1));
     second.announce_leaders(vec![(ShardId(0), NodeId(2))]);
     second.report_members(vec![(ShardId(0), report.clone())]);
     until(&first, "all of it", |view| view.nodes.len() == 2 && view.members[0].is_some()).await;

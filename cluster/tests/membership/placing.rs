@@ -1,6 +1,5 @@
 //! The controller over a real etcd: it places what is reported, and another takes over when it dies.
 
-use steward_cluster::format::Format;
 use steward_cluster::ids::{NodeId, ShardId, Term};
 use steward_cluster::membership::{Members, Membership, View};
 use steward_cluster::placement::Controller;
@@ -12,16 +11,8 @@ const SHARDS: u16 = 4;
 
 /// What the leaders of all shards would say.
 fn report(membership: &Membership, voters: &[NodeId], term: u64) {
-    let members = |leader| Members {
-        voters: voters.to_vec(),
-        learners: vec![],
-        leader,
-        term: Term(term),
-        lag: 0,
-        format: Format::FIRST,
-        missing_blobs: [].into(),
-    };
-    membership.report_members((0..SHARDS).map(|shard| (ShardId(shard), members(voters[0]))).collect());
+    let members = Members::level(voters.to_vec(), voters[0], Term(term));
+    membership.report_members((0..SHARDS).map(|shard| (ShardId(shard), members.clone())).collect());
 }
 
 fn all_on(view: &View, nodes: &[NodeId]) -> bool {

@@ -1,6 +1,5 @@
 //! What nodes see of each other: registrations, wishes, hints.
 
-use steward_cluster::format::Format;
 use steward_cluster::ids::{NodeId, ShardId, Term};
 use steward_cluster::membership::Members;
 
@@ -48,14 +47,9 @@ async fn the_newest_word_on_each_shard_arrives() {
     for leader in [1, 2, 3, 2] {
         first.announce_leaders((0..4).map(|shard| (ShardId(shard), NodeId(leader))).collect());
     }
-    let members = |term| Members {
-        voters: vec![NodeId(1), NodeId(2)],
-        learners: vec![NodeId(3)],
-        leader: NodeId(2),
-        term: Term(term),
-        lag: 7,
-        format: Format::FIRST,
-        missing_blobs: [].into(),
+    let members = |term| {
+        let level = Members::level(vec![NodeId(1), NodeId(2)], NodeId(2), Term(term));
+        Members { learners: vec![NodeId(3)], lag: 7, ..level }
     };
     first.report_members(vec![(ShardId(3), members(4)), (ShardId(3), members(5))]);
     let view = until(&second, "all leaders", |view| view.leaders == [Some(NodeId(2)); 4]).await;

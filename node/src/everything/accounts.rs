@@ -127,8 +127,9 @@ pub(super) fn merge(shards: Vec<OfShard>, limit: usize) -> AccountPage {
         shards.into_iter().flat_map(|of_shard| of_shard.accounts).filter(is_told).collect();
     accounts.sort_by(|one, other| one.account_id.cmp(&other.account_id));
     let fits = fitting(&accounts, limit);
-    let more = through.is_some() || fits < accounts.len();
+    let is_cut = fits < accounts.len();
     accounts.truncate(fits);
-    let next = accounts.last().filter(|_| more).map(|last| last.account_id.clone());
+    // A page may be empty and not the last: those it was told of may be of shards that others have the word on by now.
+    let next = if is_cut { accounts.last().map(|last| last.account_id.clone()) } else { through };
     AccountPage { accounts, next }
 }

@@ -90,6 +90,13 @@ fn what_nobody_asked_for_and_what_says_not_how_far_it_got_counts_for_nothing() {
     assert_eq!(by_shard(Listed { shards: vec![ShardId(0)], accounts: vec![], more: true }, SHARDS), []);
 }
 
+#[test]
+fn a_page_on_which_nothing_counts_is_not_the_last() {
+    let foreign = Listed { shards: vec![shard("a")], accounts: vec![account("b")], more: true };
+    let told = by_shard(foreign, SHARDS).into_iter().map(|(_, of_shard)| of_shard);
+    assert_eq!(merge(told.collect(), 9), AccountPage { accounts: vec![], next: Some("b".to_owned()) });
+}
+
 /// A node in the middle that leads nothing, and two that lead half of the shards each.
 struct World {
     _middle: Node,

@@ -121,16 +121,8 @@ mod tests {
             Some(Placement { replicas: nodes(replicas), preferred_leader: Some(NodeId(leader)), generation: 1 })
         };
         let members = |voters: &[u64], learners: &[u64]| {
-            let (voters, learners) = (nodes(voters), nodes(learners));
-            Some(Members {
-                voters,
-                learners,
-                leader: NodeId(1),
-                term: Term(2),
-                lag: 0,
-                format: Format::FIRST,
-                missing_blobs: [].into(),
-            })
+            let learners = nodes(learners);
+            Some(Members { learners, ..Members::level(nodes(voters), NodeId(1), Term(2)) })
         };
         let lacking = |voters: &[u64], node, blobs| {
             members(voters, &[]).map(|is| Members { missing_blobs: [(NodeId(node), blobs)].into(), ..is })
