@@ -114,7 +114,8 @@ impl Executor {
     }
 
     /// Moves every leadership to another voter, from now on, and waits until none is here or the time is over. Shards
-    /// that nobody else votes in stay. Call [`Membership::leave`] before, so that nobody moves them back. Answers how many are still led here.
+    /// that nobody else votes in stay. Call [`Membership::leave`] before, so that nobody moves them back. Answers how many
+    /// are still led here.
     pub async fn give_up_leads(&self, limit: Duration) -> usize {
         let mut standing = self.standing.clone();
         standing.mark_unchanged();
