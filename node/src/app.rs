@@ -234,12 +234,11 @@ async fn stop(
     inside: Option<cluster::Serving>,
 ) -> anyhow::Result<()> {
     workers.pull_no_more();
-    if let Some(company) = company {
-        company.leave().await;
-    }
+    let giving_up = if let Some(company) = company { company.leave().await } else { None };
     serving.stop().await;
     workers.stop().await;
     sender.stop().await;
+    drop(giving_up);
     let stopped = shards.stop().await;
     if let Some(inside) = inside {
         inside.stop().await;

@@ -10,7 +10,7 @@
 //!   gives its shards up does not get them back at once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub struct Executor {
 #[derive(Default)]
 struct Standing {
     shards: Vec<ShardStanding>,
-    /// Shards led here that others vote in, too.
+    /// Shards led here that others vote in, too, and those given away that nobody is known to lead yet.
     shared_leads: usize,
 }
 
@@ -113,9 +113,9 @@ impl Executor {
         self.standing.borrow().shards.clone()
     }
 
-    /// Moves every leadership to another voter, from now on, and waits until none is here or the time is over. Shards
-    /// that nobody else votes in stay. Call [`Membership::leave`] before, so that nobody moves them back. Answers how many
-    /// are still led here.
+    /// Moves every leadership to another voter, from now on until this is dropped, and waits until others lead them or
+    /// the time is over. Shards that nobody else votes in stay. Call [`Membership::leave`] before, so that nobody moves
+    /// them back; one that was on its way here moves on when it has come. Answers how many nobody else leads yet.
     pub async fn give_up_leads(&self, limit: Duration) -> usize {
         let mut standing = self.standing.clone();
         standing.mark_unchanged();
@@ -152,7 +152,7 @@ struct Executing {
     disk_low_until: Duration,
     /// In which term this node leads, and since when.
     led_since: BTreeMap<ShardId, (Term, Duration)>,
-    /// Leaderships on their way, and since when.
+    /// Leaderships on their way, and since when: until another leader is known.
     transfers: BTreeMap<ShardId, Duration>,
     published: watch::Sender<Standing>,
 }
@@ -162,7 +162,7 @@ impl Executing {
         loop {
             let is_calm = self.pass().await;
             sleep(PASS_REST).await;
-            if self.transfers.is_empty() {
+            if self.transfers.is_empty() && !*self.gives_up.borrow() {
                 tokio::select! {
                     () = sleep(if is_calm { CALM_PASS_EVERY } else { PASS_EVERY }) => {}
                     Ok(()) = self.view.changed() => {}
@@ -230,8 +230,12 @@ impl Executing {
         for (shard, term) in led {
             self.led_since.entry(shard).or_insert((term, now));
         }
+        let unled = |detail: &&ShardDetail| matches!(detail.status.role, Role::Follower { leader: None });
+        let unled: BTreeSet<ShardId> = details.iter().filter(unled).map(|detail| detail.shard).collect();
         let led = &self.led_since;
-        self.transfers.retain(|shard, began| led.contains_key(shard) && now.saturating_sub(*began) < TRANSFER_MAX);
+        self.transfers.retain(|shard, began| {
+            (led.contains_key(shard) || unled.contains(shard)) && now.saturating_sub(*began) < TRANSFER_MAX
+        });
     }
 
     /// The next step and what the shard waits for.
@@ -264,7 +268,9 @@ impl Executing {
         let standing =
             |detail: &ShardDetail| ShardStanding::new(self.node, detail, view, waits.get(&detail.shard).cloned());
         let is_shared = |detail: &&ShardDetail| {
-            led(detail).is_some() && detail.members.voters.iter().any(|node| *node != self.node)
+            let is_led =
+                matches!(detail.status.role, Role::Leader { .. }) || self.transfers.contains_key(&detail.shard);
+            is_led && detail.members.voters.iter().any(|node| *node != self.node)
         };
         let shared_leads = details.iter().filter(is_shared).count();
         metrics::standing(details.len(), details.iter().map(step::lag).max().unwrap_or(0));

@@ -1,6 +1,10 @@
 //! Nodes that leave: their replicas find another place, their leaderships go at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use steward_cluster::ids::{ShardId, Term};
+use steward_cluster::raft::Role;
 
 use crate::etcd::Etcd;
 use crate::load::{Load, everywhere};
@@ -39,7 +43,31 @@ async fn a_node_that_ends_gives_its_leaderships_up_in_time() {
     second.membership.wish_drain(first.id, true).await.unwrap();
     let left = first.executor.give_up_leads(GIVEN_UP_IN).await;
     assert_eq!((left, leads(&[&first], MANY)[0]), (0, 0));
-    until("others lead everything", || leads(&[&second, &third], MANY).iter().sum::<usize>() == usize::from(MANY))
-        .await;
+    let others = [&second, &third];
+    let led = |shard: &ShardId| others.iter().any(|node| is_leader(node, *shard));
+    assert_eq!(
+        (0..MANY).map(ShardId).filter(|shard| !led(shard)).collect::<Vec<_>>(),
+        vec![],
+        "others lead everything"
+    );
+    // What others moved here before they knew moves on: one election for coming, one for going.
+    let terms: BTreeMap<ShardId, Term> = leads_in(&second).into_iter().collect();
+    for shard in terms.keys() {
+        second.handle().transfer(*shard, first.id, |_| {});
+    }
+    let went = |shard: &ShardId, before: Term| first.status(*shard).is_some_and(|now| now.term.0 >= before.0 + 2);
+    until("all that came has gone", || terms.iter().all(|(shard, before)| went(shard, *before))).await;
+    until("nothing is led here", || leads(&[&first], MANY)[0] == 0).await;
     [first, second, third].into_iter().for_each(Node::kill);
+}
+
+/// Whether it leads the shard, ready to or not yet.
+fn is_leader(node: &Node, shard: ShardId) -> bool {
+    node.status(shard).is_some_and(|status| matches!(status.role, Role::Leader { .. }))
+}
+
+/// The shards it leads, and in which term.
+fn leads_in(node: &Node) -> Vec<(ShardId, Term)> {
+    let led = (0..MANY).map(ShardId).filter(|shard| node.leads(*shard));
+    led.filter_map(|shard| Some((shard, node.status(shard)?.term))).collect()
 }

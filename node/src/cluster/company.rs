@@ -156,13 +156,23 @@ impl Company {
         Ok(active.membership.finalize().await?)
     }
 
-    /// Lets the others take over what this node leads, and goes. Its replicas are theirs to miss for a while.
-    pub(crate) async fn leave(&self) {
+    /// Lets the others take over what this node leads, and goes. Its replicas are theirs to miss for a while. Until what
+    /// is answered is dropped, it moves on what still comes: another leader may not have heard yet.
+    pub(crate) async fn leave(&self) -> Option<Executor> {
         self.registering.abort();
-        let Some(Active { membership, executor, .. }) = self.active.lock().await.take() else { return };
+        let Active { membership, executor, .. } = self.active.lock().await.take()?;
         // First nobody gives it more, then it gives up what it has.
         membership.leave().await;
-        executor.give_up_leads(GIVE_UP_MAX).await;
+        let left = executor.give_up_leads(GIVE_UP_MAX).await;
+        if left == 0 {
+            tracing::info!("others lead what was led here");
+        } else {
+            tracing::warn!(
+                shards = left,
+                "shards led here have no other leader yet; one is elected when this node is gone"
+            );
+        }
+        Some(executor)
     }
 }
 

@@ -205,9 +205,7 @@ impl Cluster {
 
     /// Stops a node in good order and starts another release over its data.
     pub async fn roll(&mut self, id: u64, build: Build) {
-        self.terminate(id).await;
-        let unled = self.unled();
-        assert!(unled.is_empty(), "node {id} ended before it had given {unled:?} away");
+        self.hand_over(id).await;
         self.node_mut(id).becomes(build);
         self.restart(id);
         self.placed().await;
@@ -229,15 +227,6 @@ impl Cluster {
     pub async fn leader(&self) -> u64 {
         let busiest = async || self.picture()?.busiest();
         eventually(PLACED_MAX, "a shard to have a leader", busiest).await
-    }
-
-    /// The shards that no node leads at this moment, by the nodes' own word.
-    #[must_use]
-    pub fn unled(&self) -> BTreeSet<u64> {
-        let rows = self.shards_of_all();
-        let led: BTreeSet<u64> =
-            rows.iter().filter(|row| row["role"] == "leader").filter_map(|row| row["shard"].as_u64()).collect();
-        (0..u64::from(self.shape.shards)).filter(|shard| !led.contains(shard)).collect()
     }
 
     /// The newest term of each shard: it rises with every election.

@@ -71,6 +71,14 @@ impl Cluster {
         self.tell();
     }
 
+    /// The same, and by its own word others led all its shards before it ended. Asking the others would see each at
+    /// another moment, and a leadership that moves on between two of them nowhere.
+    pub async fn hand_over(&mut self, id: u64) {
+        self.terminate(id).await;
+        let told = self.entry(id).0.last_logged("led here");
+        assert_eq!(told.as_deref(), Some("others lead what was led here"), "of node {id}");
+    }
+
     /// Lets go of a node that is stopped, with its data.
     pub fn forget(&mut self, id: u64) {
         let (node, _) = self.nodes.remove(&id).expect("the node is one of the cluster");

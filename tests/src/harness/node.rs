@@ -313,6 +313,15 @@ impl Node {
         steward.output().expect("the command runs")
     }
 
+    /// The last message in the log that holds a text.
+    #[must_use]
+    pub fn last_logged(&self, text: &str) -> Option<String> {
+        let lines = log_watch::lines(&self.launch.log());
+        let message =
+            |line: &Value| line["message"].as_str().filter(|message| message.contains(text)).map(str::to_owned);
+        lines.iter().rev().find_map(message)
+    }
+
     /// Waits for a log line that fits.
     #[track_caller]
     pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
