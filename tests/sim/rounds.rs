@@ -18,7 +18,7 @@ pub(crate) struct Work {
     left: Vec<ShardId>,
     installs: Vec<(ShardId, LogIndex)>,
     committed: Vec<CommittedEntry<u64>>,
-    reads: Vec<(LogIndex, u64)>,
+    reads: Vec<(ShardId, LogIndex, u64)>,
     rejected: Vec<(u64, ProposeError)>,
     roles: Vec<(ShardId, Role)>,
     snapshots_wanted: Vec<ShardId>,
@@ -94,7 +94,7 @@ impl Node {
             oracle.note((self.id, entry.shard, entry.index, applied));
             answers.extend(entry.token.map(|token| (token, Ok(entry.index))));
         }
-        for (index, token) in work.reads {
+        for (_, index, token) in work.reads {
             oracle.note((self.id, token, index));
             r6_reads::on_answer(oracle, &self.store, token & !READ)?;
             self.tell_whether_out(oracle, token & !READ);

@@ -1,4 +1,5 @@
-//! ⑦ Applies what is committed: rows first, then whoever wants to know. Called on the applier's thread only.
+//! ⑦ Applies what is committed: rows first, then whoever wants to know. Called on the applier's thread only; loading a
+//! snapshot goes on beside it.
 //!
 //! # Invariants
 //! - **Y1 one step**: the rows of a batch and its applied indices are written together.
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId};
-use steward_cluster::raft::{ApplyError, Committed, Role, StateMachine};
+use steward_cluster::raft::{ApplyError, Committed, Installation, Role, StateMachine};
 
 use super::digest::Digest;
 use super::node::Node;
@@ -37,12 +38,18 @@ impl StateMachine for Machine {
         Ok(())
     }
 
-    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
+    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<Installation, ApplyError> {
         // Until it is known: nobody may take what is being loaded for less than it is.
         self.node.driver().note_format(shard, Format::NEWEST);
         self.node.tips.replacing(shard);
-        let installed = self.node.snapshots.install(&*self.node.store, shard, index);
-        installed.map_err(|error| ApplyError { source: error.into() })?;
+        let node = Arc::clone(&self.node);
+        Ok(Box::new(move || {
+            let installed = node.snapshots.install(&*node.store, shard, index);
+            installed.map_err(|error| ApplyError { source: error.into() })
+        }))
+    }
+
+    fn installed(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
         self.node.tips.replaced(shard, index);
         let digest = Digest::read(&*self.node.store, shard).map_err(|error| ApplyError { source: error.into() })?;
         if let Some(check) = digest.check(shard) {

@@ -45,6 +45,9 @@ impl StateStore for Poisoned {
     fn begin_load(&self, shard: ShardId) -> Result<(), StoreError> {
         self.store.begin_load(shard)
     }
+    fn pace(&self) -> Result<(), StoreError> {
+        self.store.pace()
+    }
     fn finish_load(&self, shard: ShardId, index: LogIndex) -> Result<(), StoreError> {
         self.store.finish_load(shard, index)
     }

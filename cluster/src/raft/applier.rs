@@ -2,63 +2,26 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, never, select};
 
 use crate::clock::Clock;
 use crate::failpoint::{Point, passed};
 use crate::ids::{LogIndex, ShardId};
-use crate::raft::handle::Done;
+use crate::raft::installs::Installs;
 use crate::raft::status::StatusBoard;
-use crate::raft::{ApplyError, Committed, CommittedEntry, ProposeError, Role, StateMachine, metrics};
+use crate::raft::work::Work;
+use crate::raft::{ApplyError, Committed, CommittedEntry, Role, StateMachine, metrics};
 
 /// Rounds waiting for the applier; beyond that the driver takes nothing in that would bring more.
 pub(crate) const ROUNDS_WAITING_MAX: usize = 256;
 /// Entries applied in one call of the state machine.
 const ENTRIES_MAX: usize = 4096;
 
-/// What a round leaves to be put in place, applied, answered and told, in this order.
-#[derive(Default)]
-pub(crate) struct Work {
-    pub(crate) left: Vec<ShardId>,
-    pub(crate) installs: Vec<(ShardId, LogIndex)>,
-    pub(crate) parked: Vec<ShardId>,
-    pub(crate) committed: Vec<CommittedEntry<Done>>,
-    pub(crate) reads: Vec<(LogIndex, Done)>,
-    pub(crate) rejected: Vec<(Done, ProposeError)>,
-    pub(crate) roles: Vec<(ShardId, Role)>,
-    pub(crate) snapshots_wanted: Vec<ShardId>,
-}
-
-impl Work {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.is_ordinary()
-            && self.parked.is_empty()
-            && self.committed.is_empty()
-            && self.reads.is_empty()
-            && self.rejected.is_empty()
-            && self.roles.is_empty()
-            && self.snapshots_wanted.is_empty()
-    }
-
-    /// Whether it may be done together with the one before: nothing has to come before its entries.
-    fn is_ordinary(&self) -> bool {
-        self.left.is_empty() && self.installs.is_empty()
-    }
-
-    fn join(&mut self, mut later: Self) {
-        self.parked.append(&mut later.parked);
-        self.committed.append(&mut later.committed);
-        self.reads.append(&mut later.reads);
-        self.snapshots_wanted.append(&mut later.snapshots_wanted);
-        self.rejected.append(&mut later.rejected);
-        self.roles.append(&mut later.roles);
-    }
-}
-
 /// The applier's state.
 pub(crate) struct Applier<M> {
     pub(crate) machine: M,
     pub(crate) rounds: Receiver<Work>,
+    pub(crate) installs: Installs,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -66,8 +29,26 @@ pub(crate) struct Applier<M> {
 impl<M: StateMachine> Applier<M> {
     /// Runs until the driver is gone and everything it left is done.
     pub(crate) fn run(mut self) -> Result<(), ApplyError> {
-        let mut next = None;
-        while let Some(mut work) = next.take().or_else(|| self.rounds.recv().ok()) {
+        let (none, mut next) = (never(), None);
+        loop {
+            let rounds = if self.installs.are_full() { &none } else { &self.rounds };
+            let mut work = match next.take() {
+                Some(work) => work,
+                None => select! {
+                    recv(rounds) -> work => match work {
+                        Ok(work) => work,
+                        Err(_) => break,
+                    },
+                    recv(self.installs.done) -> done => match done {
+                        Ok((shard, index)) => {
+                            self.installed(shard, index)?;
+                            continue;
+                        }
+                        // The installer has reported why it is gone.
+                        Err(_) => return Ok(()),
+                    },
+                },
+            };
             while work.committed.len() < ENTRIES_MAX
                 && let Ok(later) = self.rounds.try_recv()
             {
@@ -77,21 +58,40 @@ impl<M: StateMachine> Applier<M> {
                 }
                 work.join(later);
             }
-            self.finish(work)?;
+            self.take(work)?;
+        }
+        while self.installs.are_under_way()
+            && let Ok((shard, index)) = self.installs.done.recv()
+        {
+            self.installed(shard, index)?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, work: Work) -> Result<(), ApplyError> {
-        for shard in work.left {
+    /// Does what need not wait for a snapshot to be in place.
+    fn take(&mut self, mut work: Work) -> Result<(), ApplyError> {
+        self.installs.hold_back(&mut work);
+        for shard in work.left.drain(..) {
             self.machine.leave(shard)?;
             self.board.remove(shard);
         }
-        for (shard, index) in work.installs {
-            self.machine.install(shard, index)?;
-            self.board.note_applied(shard, index);
-            self.board.note_parked(shard, false);
+        for (shard, index) in work.installs.drain(..) {
+            let installation = self.machine.install(shard, index)?;
+            self.installs.begin(shard, index, installation);
         }
+        self.installs.hold_back(&mut work);
+        self.finish(work)
+    }
+
+    /// A snapshot is in place; what waited for it comes now.
+    fn installed(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
+        self.machine.installed(shard, index)?;
+        self.board.note_applied(shard, index);
+        self.board.note_parked(shard, false);
+        self.installs.end(shard).into_iter().try_for_each(|work| self.take(work))
+    }
+
+    fn finish(&mut self, work: Work) -> Result<(), ApplyError> {
         work.parked.into_iter().for_each(|shard| self.machine.parked(shard));
         if !work.committed.is_empty() {
             let views: Vec<Committed<'_>> = work.committed.iter().map(CommittedEntry::view).collect();
@@ -107,7 +107,7 @@ impl<M: StateMachine> Applier<M> {
                 done(Ok(entry.index));
             }
         }
-        for (index, done) in work.reads {
+        for (_, index, done) in work.reads {
             done(Ok(index));
         }
         for (done, reason) in work.rejected {

@@ -17,6 +17,7 @@ use crate::log::{Log, LogThread, RecoveredShard};
 use crate::priority;
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
 use crate::raft::handle::{Inbox, Input};
+use crate::raft::installs::Installs;
 use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump, Ticks};
 use crate::raft::status::StatusBoard;
 use crate::raft::{
@@ -62,6 +63,9 @@ pub trait Transport: Send + 'static {
     fn fetch(&mut self, message: PeerMessage);
 }
 
+/// Puts a snapshot in place. Takes as long as the shard is large.
+pub type Installation = Box<dyn FnOnce() -> Result<(), ApplyError> + Send>;
+
 /// What committed entries are applied to.
 pub trait StateMachine: Send + 'static {
     /// Applies entries of many shards, in order per shard, each directly behind the one applied before. An entry with
@@ -71,11 +75,20 @@ pub trait StateMachine: Send + 'static {
     /// Whatever keeps the entries from being applied; the driver gives up then.
     fn apply(&mut self, entries: &[Committed<'_>]) -> Result<(), ApplyError>;
 
-    /// Puts the snapshot of a shard that lies on this node's disk in place of what there is.
+    /// Begins to put the snapshot of a shard that lies on this node's disk in place of what there is. What is answered
+    /// does it, on another thread; until [`StateMachine::installed`] no call is about this shard.
     ///
     /// # Errors
-    /// Whatever keeps it from being loaded; the driver gives up then.
-    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError>;
+    /// Whatever keeps it from being loaded, now or in what is answered; the driver gives up then.
+    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<Installation, ApplyError>;
+
+    /// The snapshot is in place.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read; the driver gives up then.
+    fn installed(&mut self, _shard: ShardId, _index: LogIndex) -> Result<(), ApplyError> {
+        Ok(())
+    }
 
     /// A shard has left this node: forgets everything about it.
     ///
@@ -177,7 +190,12 @@ pub fn start<M: StateMachine>(
 
     let space = log.space_watch();
     let clock = Arc::clone(&config.clock);
-    let applier = Applier { machine, rounds: rounds_receiver, board: Arc::clone(&board), clock };
+    let (installs, installer) = Installs::new(config.shards);
+    let installer = spawn("steward-install", Arc::clone(&config.on_failure), move || {
+        priority::in_turn();
+        Ok(installer.run()?)
+    })?;
+    let applier = Applier { machine, rounds: rounds_receiver, installs, board: Arc::clone(&board), clock };
     let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || {
         priority::in_turn();
         Ok(applier.run()?)
@@ -201,7 +219,11 @@ pub fn start<M: StateMachine>(
         pump.run();
         Ok(())
     })?;
-    Ok(Driver { handle: DriverHandle { inbox, board, checks, space }, unplugged, threads: vec![driver, applier] })
+    Ok(Driver {
+        handle: DriverHandle { inbox, board, checks, space },
+        unplugged,
+        threads: vec![driver, applier, installer],
+    })
 }
 
 /// Ends the process with the reason: after a restart the log says what really happened.

@@ -102,7 +102,7 @@ impl StateMachine for Remembering {
         Ok(())
     }
 
-    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<(), ApplyError> {
+    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<Installation, ApplyError> {
         panic!("nobody sends a snapshot of {shard}")
     }
 
@@ -331,7 +331,7 @@ impl StateMachine for Failing {
         Err(ApplyError { source: "no".into() })
     }
 
-    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<(), ApplyError> {
+    fn install(&mut self, shard: ShardId, _: LogIndex) -> Result<Installation, ApplyError> {
         panic!("nobody sends a snapshot of {shard}")
     }
 

@@ -32,6 +32,7 @@ mod election;
 mod error;
 mod group;
 mod handle;
+mod installs;
 mod links;
 mod members;
 pub(crate) mod metrics;
@@ -42,14 +43,17 @@ mod status;
 mod storage;
 mod vote;
 mod wire;
+mod work;
 
+#[cfg(test)]
+mod applier_tests;
 #[cfg(test)]
 mod driver_tests;
 #[cfg(test)]
 mod wire_tests;
 
 pub use self::core::{Core, CoreConfig, PROPOSAL_BYTES_MAX};
-pub use self::driver::{Driver, DriverConfig, OnFailure, StateMachine, Transport, abort_process, start};
+pub use self::driver::{Driver, DriverConfig, Installation, OnFailure, StateMachine, Transport, abort_process, start};
 pub use self::election::{ElectionTicks, SILENCE};
 pub use self::error::{ApplyError, ChangeError, DriverFailure, ProposeError, StartError};
 pub use self::group::{IN_FLIGHT_MAX, PeerProgress};

@@ -19,10 +19,10 @@ use crate::clock::Clock;
 use crate::failpoint::{Point, passed};
 use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
-use crate::raft::applier::Work;
 use crate::raft::election::TICK;
 use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
+use crate::raft::work::Work;
 use crate::raft::{Core, PeerMessage, Proposal, ProposeError, Round, ShardDetail, Transport, metrics};
 
 /// Batches handed to the log and not durable. While one is under way the driver sleeps and the inbox fills, so that a

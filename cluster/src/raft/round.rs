@@ -116,7 +116,7 @@ pub struct Round<T> {
     /// To answer with an error.
     pub rejected: Vec<(T, ProposeError)>,
     /// Reads to answer, after `committed` is applied; each with an index that is applied then.
-    pub reads: Vec<(LogIndex, T)>,
+    pub reads: Vec<(ShardId, LogIndex, T)>,
     /// To tell the state machine, after `committed` is applied.
     pub roles: Vec<(ShardId, Role)>,
     /// Shards that left this node for good; what the state machine has of them can go.

@@ -204,6 +204,10 @@ impl<R: Raw> StateStore for Checked<R> {
         self.remove_keys(shard)
     }
 
+    fn pace(&self) -> Result<(), StoreError> {
+        self.run("wait for upkeep", R::pace)
+    }
+
     fn finish_load(&self, shard: ShardId, index: LogIndex) -> Result<(), StoreError> {
         self.commit(vec![(Bytes::copy_from_slice(&keys::incomplete_key(shard)), None), applied_change(shard, index)])
     }

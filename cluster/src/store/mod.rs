@@ -68,6 +68,9 @@ pub trait StateStore: Send + Sync {
     fn clear_shard(&self, shard: ShardId) -> Result<(), StoreError>;
     /// Empties a shard and leaves it marked incomplete, for batches without an applied index to fill.
     fn begin_load(&self, shard: ShardId) -> Result<(), StoreError>;
+    /// Waits until what was written before is where it belongs, as far as a load has to, so that it leaves room for
+    /// writers who are waited for.
+    fn pace(&self) -> Result<(), StoreError>;
     /// Ends a load: from here on the shard stands at `index`.
     fn finish_load(&self, shard: ShardId, index: LogIndex) -> Result<(), StoreError>;
     /// Makes everything written so far durable. For a clean shutdown; a crash needs none.

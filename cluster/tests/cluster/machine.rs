@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId, Term};
-use steward_cluster::raft::{ApplyError, Committed, DriverHandle, Role, StateMachine};
+use steward_cluster::raft::{ApplyError, Committed, DriverHandle, Installation, Role, StateMachine};
 use steward_cluster::store::{Direction, KeyRange, StateStore, WriteBatch, shard_prefix, snapshot};
 
 /// More than any test writes to a shard.
@@ -52,11 +52,14 @@ impl StateMachine for Machine {
         self.0.store.write(batch).map_err(failed)
     }
 
-    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
-        let path = snapshot::accept(&self.0.snapshots, shard, index).map_err(failed)?;
-        snapshot::load(&path, &*self.0.store).map_err(failed)?;
-        self.0.installed.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+    fn install(&mut self, shard: ShardId, index: LogIndex) -> Result<Installation, ApplyError> {
+        let kept = Arc::clone(&self.0);
+        Ok(Box::new(move || {
+            let path = snapshot::accept(&kept.snapshots, shard, index).map_err(failed)?;
+            snapshot::load(&path, &*kept.store).map_err(failed)?;
+            kept.installed.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }))
     }
 
     fn leave(&mut self, shard: ShardId) -> Result<(), ApplyError> {

@@ -71,7 +71,8 @@ impl<T> Group<T> {
         while self.reads.confirmed.front().is_some_and(|(index, _)| *index <= applied)
             && let Some((index, tokens)) = self.reads.confirmed.pop_front()
         {
-            round.reads.extend(tokens.into_iter().map(|token| (LogIndex(index), token)));
+            let shard = self.shard;
+            round.reads.extend(tokens.into_iter().map(|token| (shard, LogIndex(index), token)));
         }
         if !self.leads() {
             self.start_reads(round);

@@ -23,6 +23,10 @@ pub(super) trait Raw: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault>;
     /// Applies all changes in one step.
     fn commit(&self, changes: Changes) -> Result<(), Fault>;
+    /// Waits until a writer that is in no hurry is in nobody's way.
+    fn pace(&self) -> Result<(), Fault> {
+        Ok(())
+    }
     /// Walks from `start` (in) to `end` (out) over one moment of the store. `start` is not after `end`.
     fn visit(&self, start: &[u8], end: &[u8], direction: Direction, visitor: &mut Visitor<'_>) -> Result<(), Fault>;
     /// Everything committed so far survives a power cut.

@@ -34,6 +34,7 @@ pub fn load(path: &Path, store: &dyn StateStore) -> Result<SnapshotFile, Snapsho
         batch.put(key.to_vec(), value.to_vec());
         if bytes >= LOAD_BATCH_BYTES {
             bytes = 0;
+            store.pace()?;
             store.write(std::mem::take(&mut batch))?;
         }
         Ok(())

@@ -46,6 +46,9 @@ const TABLE_BYTES: u64 = MEMTABLE_BYTES;
 const SEALED_MEMTABLES_MAX: usize = 4;
 /// Flushed memtables that may wait to be merged before writers wait: every read looks into each of them.
 const UNMERGED_TABLES_MAX: usize = 24;
+/// The same for writers in no hurry. Above what upkeep is content with (the tree merges four), or they would wait for ever.
+const SEALED_MEMTABLES_PACED_MAX: usize = 1;
+const UNMERGED_TABLES_PACED_MAX: usize = 8;
 const OPEN_FILES_MAX: usize = 128;
 /// Names the newest version file of a tree: id (8 bytes), checksum (16), checksum kind (1), little-endian.
 const CURRENT_FILE: &str = "current";
@@ -155,6 +158,18 @@ impl Raw for Fjall {
         upkeep.wait_until(|| {
             tree.sealed_memtable_count() < SEALED_MEMTABLES_MAX && tree.l0_run_count() < UNMERGED_TABLES_MAX
         })
+    }
+
+    fn pace(&self) -> Result<(), Fault> {
+        let Shared { tree, upkeep, .. } = &*self.shared;
+        let is_free = || {
+            tree.sealed_memtable_count() <= SEALED_MEMTABLES_PACED_MAX
+                && tree.l0_run_count() <= UNMERGED_TABLES_PACED_MAX
+        };
+        if !is_free() {
+            upkeep.wake(); // Nobody has called for it since the tree was opened, maybe.
+        }
+        upkeep.wait_until(is_free)
     }
 
     fn visit(&self, start: &[u8], end: &[u8], direction: Direction, visitor: &mut Visitor<'_>) -> Result<(), Fault> {
