@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raft::eraftpb::{Message, MessageType};
 
 use super::*;
-use crate::log::disk::MemoryDisk;
+use crate::log::disk::{Disk, MemoryDisk};
 use crate::log::{Log, LogConfig};
 use crate::raft::Role;
 
@@ -14,12 +14,16 @@ const SHARD: ShardId = ShardId(0);
 
 /// A node, with the shards of a cluster that begins now or, without founders, with nothing yet.
 fn node(id: u64, founders: &[u64]) -> (Core<u64>, Log) {
+    node_over(Arc::new(MemoryDisk::new()), id, founders)
+}
+
+fn node_over(disk: Arc<dyn Disk>, id: u64, founders: &[u64]) -> (Core<u64>, Log) {
     let config = LogConfig { reserve_bytes: 0, floor_bytes: 0, ..LogConfig::default() };
-    let (log, recovered) = Log::open(Arc::new(MemoryDisk::new()), config).expect("an empty disk opens");
+    let (log, recovered) = Log::open(disk, config).expect("the disk opens");
     let elections = ElectionTicks::default();
     let founders = founders.iter().copied().map(NodeId).collect();
     let config = CoreConfig { node: NodeId(id), shards: 1, founders, elections, seed: id, cached_bytes_max: 1 << 20 };
-    (Core::open(&config, recovered, &[], &log.reader()).expect("an empty log opens"), log)
+    (Core::open(&config, recovered, &[], &log.reader()).expect("the log opens"), log)
 }
 
 fn message(kind: MessageType, from: u64, term: u64) -> PeerMessage {
@@ -74,11 +78,39 @@ impl Trio {
         }
     }
 
+    /// Carries messages until the third node, whose disk takes everything and says nothing, has got an entry together with
+    /// the news that more is committed than this; false when nobody has anything to say.
+    fn tells_the_third(&mut self, before: LogIndex) -> bool {
+        loop {
+            let [first, second, (third, disk)] = &mut self.0;
+            while third.has_work() {
+                third.round().batch.map(|(_, batch)| disk.append(&batch).expect("memory takes it"));
+            }
+            let said: Vec<_> = [first, second].into_iter().flat_map(|(core, log)| messages(core, log)).collect();
+            if said.is_empty() {
+                return false;
+            }
+            for message in said {
+                let at = usize::try_from(message.to().0).expect("there are three") - 1;
+                let tells = at == 2 && message.message.commit > before.0 && !message.message.entries.is_empty();
+                self.0[at].0.receive(message);
+                if tells {
+                    return true;
+                }
+            }
+        }
+    }
+
     fn propose(&mut self) {
+        self.hand_in();
+        self.talk();
+    }
+
+    /// Gives the leader an entry.
+    fn hand_in(&mut self) {
         let core = &mut self.0[0].0;
         let term = core.status(SHARD).expect("it is a founder").term;
         core.propose(SHARD, term, Bytes::from_static(b"entry"), 0);
-        self.talk();
     }
 
     fn committed(&self) -> [LogIndex; 3] {
@@ -127,4 +159,24 @@ fn followers_hear_what_is_committed_with_the_next_entry_or_with_the_next_tick() 
         assert_eq!(sent(core, log), [], "nobody answers");
     }
     assert_eq!(trio.committed(), [before + 2; 3].map(LogIndex));
+}
+
+/// One that has forgotten it would look for votes among those before the change, who need not know those after it. The
+/// record of the new members is written when the change is applied, which waits for the disk; the power goes before.
+#[test]
+fn who_hears_that_a_change_of_members_is_committed_remembers_it_with_what_follows() {
+    let mut trio = Trio::led();
+    let before = trio.committed()[0];
+    trio.0[0].0.change(SHARD, &[NodeId(1)], &[]).expect("it leads and nothing is under way");
+    while !trio.tells_the_third(before) {
+        trio.hand_in();
+    }
+    let [.., (mut core, mut log)] = trio.0;
+    let (_, batch) = core.round().batch.expect("there is an entry to write");
+    log.append(&batch).expect("memory takes it");
+    let disk = log.disk();
+    drop((core, log));
+    let (core, _log) = node_over(disk, 3, &[1, 2, 3]);
+    let status = core.status(SHARD).expect("it was a founder");
+    assert!(status.committed > before, "it has {:?} and forgot the change before it", status.last);
 }
