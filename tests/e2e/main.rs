@@ -14,3 +14,4 @@ mod storage_damage;
 mod tools;
 mod webhooks_edges;
 mod webhooks_in;
+mod webhooks_unsigned;

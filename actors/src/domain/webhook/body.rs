@@ -7,19 +7,20 @@ use url::form_urlencoded;
 
 use super::Incoming;
 use super::pick::{Row, pick};
-use super::scheme::Place;
+use super::scheme::{Items, Place};
+use super::soap;
 
 /// A request and, once somebody asked for them, the values of its JSON body.
 pub(super) struct Reader<'a> {
     pub(super) incoming: Incoming<'a>,
     pointers: Vec<&'static str>,
-    batch: bool,
+    items: Items,
     rows: OnceCell<Vec<Row>>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of these places; others in the body read as absent.
-    pub(super) fn new(incoming: Incoming<'a>, places: impl Iterator<Item = Place>, batch: bool) -> Self {
+    pub(super) fn new(incoming: Incoming<'a>, places: impl Iterator<Item = Place>, items: Items) -> Self {
         let mut pointers = Vec::new();
         for place in places {
             if let Place::Json(pointer) | Place::JsonOrigin(pointer) = place
@@ -28,14 +29,15 @@ impl<'a> Reader<'a> {
                 pointers.push(pointer);
             }
         }
-        Self { incoming, pointers, batch, rows: OnceCell::new() }
+        Self { incoming, pointers, items, rows: OnceCell::new() }
     }
 
     /// The values of each item of the body. Many schemes name headers only: their bodies are never parsed.
     pub(super) fn rows(&self) -> &[Row] {
-        self.rows.get_or_init(|| match self.pointers.as_slice() {
-            [] => vec![Row::new()],
-            pointers => pick(self.incoming.body, pointers, self.batch),
+        self.rows.get_or_init(|| match (self.pointers.as_slice(), self.items) {
+            ([], _) => vec![Row::new()],
+            (pointers, Items::Soap) => soap::rows(self.incoming.body, pointers),
+            (pointers, Items::One | Items::Array | Items::Under(_)) => pick(self.incoming.body, pointers, self.items),
         })
     }
 
@@ -73,11 +75,16 @@ impl<'a> Reader<'a> {
         self.incoming.headers.value(name).map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
     }
 
+    /// Whether the body says that it is a form.
+    pub(super) fn is_form(&self) -> bool {
+        let expected = b"application/x-www-form-urlencoded";
+        let start = self.header("content-type").and_then(|content_type| content_type.get(..expected.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(expected))
+    }
+
     /// A form field. Only of a body that says it is a form: text inside JSON could otherwise pose as a field.
     fn form_field(&self, field: &str) -> Option<Cow<'a, str>> {
-        let content_type = self.header("content-type")?;
-        let expected = b"application/x-www-form-urlencoded";
-        if !content_type.get(..expected.len())?.eq_ignore_ascii_case(expected) {
+        if !self.is_form() {
             return None;
         }
         let mut fields = form_urlencoded::parse(self.incoming.body);

@@ -6,13 +6,22 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
+use url::form_urlencoded;
 
 use super::Incoming;
 use super::body::Reader;
-use super::scheme::{Challenge, Place, Scheme};
+use super::scheme::{Challenge, Items, Place, Receipt, Scheme};
 
 /// Longest challenge echoed or signed; real ones are under 100 bytes.
 const CHALLENGE_BYTES_MAX: usize = 512;
+
+/// The receipt of a SOAP notification, by its description in Salesforce's WSDL.
+const SOAP_ACK: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?>"#,
+    r#"<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>"#,
+    r#"<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>"#,
+    "</soapenv:Body></soapenv:Envelope>",
+);
 
 /// The answer to a challenge: status 200, this type, this body, and no event. The gateway adds `nosniff`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +32,30 @@ pub struct Answer {
     pub body: String,
 }
 
+/// The answer to a challenge that comes before anything is signed or known, so that a subscription can be made at all. It
+/// echoes a stranger's text, which is why it is plain, short, and given for schemes that have no other way only.
+#[must_use]
+pub fn greet(scheme: &Scheme, incoming: &Incoming<'_>) -> Option<Answer> {
+    let Challenge::Graph = scheme.challenge else { return None };
+    let (_, query) = incoming.url.split_once('?').filter(|_| incoming.body.is_empty())?;
+    let (_, token) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "validationToken")?;
+    (token.len() <= CHALLENGE_BYTES_MAX).then(|| plain(token.into_owned()))
+}
+
+/// What the platform wants to read once its events are kept, if it wants anything.
+#[must_use]
+pub fn receipt(scheme: &Scheme) -> Option<Answer> {
+    match scheme.receipt {
+        Receipt::Any => None,
+        Receipt::SoapAck => Some(Answer { content_type: "text/xml; charset=utf-8", body: SOAP_ACK.to_owned() }),
+    }
+}
+
 /// The answer, if this verified request is a challenge; `secret` is the one that verified it.
 #[must_use]
 pub fn answer(scheme: &Scheme, incoming: &Incoming<'_>, secret: &[u8]) -> Option<Answer> {
     match scheme.challenge {
-        Challenge::None => None,
+        Challenge::None | Challenge::Graph => None,
         Challenge::Zoom => {
             let token = challenge(incoming, "/event", "endpoint.url_validation", "/payload/plainToken")?;
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
@@ -55,7 +83,7 @@ fn plain(body: String) -> Answer {
 /// The challenge text of a JSON body whose `kind` is the expected one.
 fn challenge(incoming: &Incoming<'_>, kind: &'static str, expected: &str, text: &'static str) -> Option<String> {
     let (kind, text) = (Place::Json(kind), Place::Json(text));
-    let reader = Reader::new(*incoming, [kind, text].into_iter(), false);
+    let reader = Reader::new(*incoming, [kind, text].into_iter(), Items::One);
     if reader.value(kind)?.as_ref() != expected.as_bytes() {
         return None;
     }
@@ -110,6 +138,26 @@ mod tests {
             assert_eq!(answer.content_type, "text/plain; charset=utf-8", "{id}");
             assert_eq!(answer.body, expected["body"], "{id}");
         }
+    }
+
+    #[test]
+    fn a_graph_subscription_is_validated_before_anything_is_signed() {
+        let file: Value = serde_json::from_str(VECTORS).unwrap();
+        let is_it = |vector: &&Value| vector["id"] == "msgraph-validation-token/s";
+        let vector = file["handshakes"].as_array().unwrap().iter().find(is_it).unwrap();
+        let headers: Vec<(&str, &str)> = vec![];
+        let of = |url, body| Incoming { method: "POST", url, headers: &headers, body };
+        let url = vector["url"].as_str().unwrap();
+        let scheme = find("graph-client-state").unwrap();
+        let answer = greet(scheme, &of(url, b"")).unwrap();
+        assert_eq!(
+            (answer.content_type, answer.body.as_str()),
+            ("text/plain; charset=utf-8", vector["expect"]["body"].as_str().unwrap())
+        );
+        let long = format!("https://a.example/?validationToken={}", "x".repeat(CHALLENGE_BYTES_MAX + 1));
+        assert_eq!(greet(scheme, &of(&long, b"")), None);
+        assert_eq!(greet(scheme, &of(url, b"{}")), None);
+        assert_eq!(greet(find("slack-v0").unwrap(), &of(url, b"")), None);
     }
 
     #[test]

@@ -16,13 +16,19 @@
 //! - **W6 absence**: an empty secret never verifies anything.
 
 mod body;
+mod evidence;
 mod extract;
 pub mod handshake;
+mod jwt;
+mod keys;
 mod pick;
 mod scheme;
 pub mod sign;
+mod signed;
+mod soap;
 mod stamp;
 mod table;
+mod twilio;
 mod verify;
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::scheme::Items;
+
 /// Pointers picked at once: a bit each.
 const POINTERS_MAX: usize = 32;
 
@@ -14,47 +16,104 @@ const POINTERS_MAX: usize = 32;
 /// numbers; empty strings, booleans, nulls, arrays and objects do not.
 pub(super) type Row = Vec<Option<String>>;
 
-/// One row; or with `batch`, when the body is an array, one row per item. None when the body is not JSON.
-pub(super) fn pick(body: &[u8], pointers: &[&str], batch: bool) -> Vec<Row> {
+/// One row, or one per item where the scheme has several. None when the body is not JSON, or not of that shape.
+pub(super) fn pick(body: &[u8], pointers: &[&str], items: Items) -> Vec<Row> {
     assert!(pointers.len() <= POINTERS_MAX, "a scheme names a handful of places");
     let mut json = serde_json::Deserializer::from_slice(body);
-    let rows = json.deserialize_any(Items { pointers, batch });
+    let rows = json.deserialize_any(Whole { pointers, items });
     rows.and_then(|rows| json.end().map(|()| rows)).unwrap_or_default()
 }
 
 /// The whole body.
-struct Items<'p> {
+struct Whole<'p> {
     pointers: &'p [&'p str],
-    batch: bool,
+    items: Items,
 }
 
-impl<'de> Visitor<'de> for Items<'_> {
+impl<'de> Visitor<'de> for Whole<'_> {
     type Value = Vec<Row>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object or an array")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Row>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Row>, A::Error> {
+        if let Items::Under(key) = self.items {
+            let mut rows = vec![];
+            while let Some(is_there) = map.next_key_seed(Named(key))? {
+                if is_there {
+                    rows.extend(map.next_value_seed(List(self.pointers))?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            return Ok(rows);
+        }
         let mut row = vec![None; self.pointers.len()];
         Node { pointers: self.pointers, alive: u32::MAX, depth: 0, row: &mut row }.visit_map(map)?;
         Ok(vec![row])
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Row>, A::Error> {
-        let mut rows = Vec::new();
-        if !self.batch {
-            while items.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(vec![vec![None; self.pointers.len()]]);
+        if let Items::Array = self.items {
+            return List(self.pointers).visit_seq(items);
         }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(vec![vec![None; self.pointers.len()]])
+    }
+}
+
+/// An array of items, one row each.
+struct List<'p>(&'p [&'p str]);
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = Vec<Row>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Vec<Row>, D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = Vec<Row>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Row>, A::Error> {
+        let mut rows = Vec::new();
         loop {
-            let mut row = vec![None; self.pointers.len()];
-            let node = Node { pointers: self.pointers, alive: u32::MAX, depth: 0, row: &mut row };
+            let mut row = vec![None; self.0.len()];
+            let node = Node { pointers: self.0, alive: u32::MAX, depth: 0, row: &mut row };
             if items.next_element_seed(node)?.is_none() {
                 return Ok(rows);
             }
             rows.push(row);
         }
+    }
+}
+
+/// A key, read in place: whether it is this one.
+struct Named(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Named {
+    type Value = bool;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Named {
+    type Value = bool;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
     }
 }
 
@@ -213,19 +272,19 @@ mod tests {
                 Value::Array(items) => items.iter().map(slowly).collect(),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![],
             };
-            prop_assert_eq!(pick(body.as_bytes(), &POINTERS, true), expected);
+            prop_assert_eq!(pick(body.as_bytes(), &POINTERS, Items::Array), expected);
         }
 
         #[test]
         fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..100)) {
-            pick(&body, &POINTERS, false);
+            pick(&body, &POINTERS, Items::One);
         }
     }
 
     #[test]
     fn half_a_body_has_no_values() {
         for body in [r#"{"a":"x""#, r#"{"a":"x"} {"#, r#"[{"a":"x"}"#] {
-            assert!(pick(body.as_bytes(), &POINTERS, true).is_empty(), "{body}");
+            assert!(pick(body.as_bytes(), &POINTERS, Items::Array).is_empty(), "{body}");
         }
     }
 }

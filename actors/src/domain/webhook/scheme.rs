@@ -23,12 +23,16 @@ pub struct Scheme {
     pub(super) key: KeyForm,
     /// The signed bytes, piece by piece.
     pub(super) signed: &'static [Part],
+    /// A second way in which senders put the signed bytes together; empty when there is none.
+    pub(super) signed_also: &'static [Part],
+    /// What the claims of a token must say.
+    pub(super) claims: &'static [(&'static str, Claim)],
     /// Where the delivery time stands, for schemes that have one.
     pub(super) stamp: Option<Stamp>,
     /// Headers that must hold exactly this value.
-    pub(super) fixed: &'static [(&'static str, &'static str)],
-    /// Whether a body may be an array of events. Places in the body are then relative to each.
-    pub(super) batch: bool,
+    pub(super) fixed: &'static [Fixed],
+    /// Where the events stand in a body. Places in the body are relative to each.
+    pub(super) items: Items,
     /// The parts of an event's id, joined by colons; no id unless all are there.
     pub(super) dedup: &'static [Place],
     /// Where the sender-side account stands; the first place that has one counts.
@@ -39,6 +43,8 @@ pub struct Scheme {
     pub trust: Trust,
     /// The challenge this platform sends before or between events.
     pub(super) challenge: Challenge,
+    /// What this platform takes for a receipt, beside the status.
+    pub(super) receipt: Receipt,
 }
 
 /// Where a value of the request stands.
@@ -61,6 +67,41 @@ pub(super) enum SignatureAt {
     Place(Place),
     /// Numbered headers, from 1 up; a match in any of them counts.
     Numbered(&'static str),
+    /// One header for each secret, in the order of the secrets; at least one of them is there.
+    Each(&'static [&'static str]),
+    /// In every event of the body, and each of them has to match.
+    EveryItem(Place),
+}
+
+/// A header that says how the sender signs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fixed {
+    pub(super) header: &'static str,
+    /// The key it stands under, when the header is a list of `key=value`.
+    pub(super) pair: Option<&'static str>,
+    pub(super) value: &'static str,
+}
+
+/// Where the events of a body stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Items {
+    /// The body is one.
+    One,
+    /// The body may be an array of them.
+    Array,
+    /// An array under this key of the body.
+    Under(&'static str),
+    /// The notifications of a SOAP envelope.
+    Soap,
+}
+
+/// What a claim of a token must say about the request that carries it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Claim {
+    /// The URL the sender was given.
+    Url,
+    /// The SHA-256 of the body, in hex.
+    BodySha256,
 }
 
 /// How signatures are laid out in one value.
@@ -74,6 +115,8 @@ pub(super) enum Layout {
     Pairs { separator: u8, signature: &'static str },
     /// `version,signature` separated by spaces; only this version counts.
     Versioned(&'static str),
+    /// A JSON web token behind `Bearer`, of this algorithm and no other.
+    Jwt(&'static str),
 }
 
 /// How one signature is written.
@@ -81,6 +124,8 @@ pub(super) enum Layout {
 pub(super) enum Encoding {
     Hex,
     Base64,
+    /// With `-` and `_`, without padding.
+    Base64Url,
     /// As it is: static tokens.
     Plain,
 }
@@ -94,6 +139,12 @@ pub(super) enum Algorithm {
     Sha256AfterSecret,
     /// The secret itself is sent.
     Token,
+    /// The secret is the sender's public key, as for the rest.
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256, in DER.
+    EcdsaP256,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    RsaSha256,
 }
 
 /// How the configured secret becomes a key.
@@ -103,6 +154,10 @@ pub(super) enum KeyForm {
     Text,
     /// Base64, behind a `whsec_` that may be left out.
     Whsec,
+    /// Base64 of 32 bytes, behind `whpk_`.
+    Whpk,
+    /// Base64 of a DER `SubjectPublicKeyInfo`, with or without PEM lines.
+    Spki,
 }
 
 /// One piece of the signed bytes.
@@ -117,7 +172,15 @@ pub(super) enum Part {
     Url,
     /// The URL with the escapes undone that HubSpot's signer does not write.
     UrlUnescaped,
+    /// The URL with its default port, or without it: as it is not.
+    UrlOtherPort,
     Body,
+    /// The body with everything beyond ASCII as `\uXXXX`.
+    BodyEscaped,
+    /// What Twilio signs of a body.
+    TwilioBody,
+    /// The token's first two parts.
+    TokenInput,
 }
 
 /// The delivery time.
@@ -135,6 +198,8 @@ pub(super) enum StampAt {
     Place(Place),
     /// Under this key of the signature value (`t=…,v1=…`).
     Pair(&'static str),
+    /// In this claim of the token, which is good until then.
+    ExpiryClaim(&'static str),
 }
 
 /// How the delivery time is written.
@@ -143,6 +208,15 @@ pub(super) enum StampForm {
     UnixSeconds,
     UnixMillis,
     Rfc3339,
+}
+
+/// What a platform takes for a receipt of its events.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Receipt {
+    /// Any body.
+    Any,
+    /// A SOAP envelope that says so; anything else is sent again for a day.
+    SoapAck,
 }
 
 /// The challenge a platform sends to see whether the receiver holds the secret, or is there at all.
@@ -157,6 +231,8 @@ pub(super) enum Challenge {
     Front,
     /// The first message of a channel: acknowledge it, it is no event.
     GoogleSync,
+    /// Echo `validationToken` of the URL. It comes without any credential.
+    Graph,
 }
 
 impl Place {
@@ -176,17 +252,15 @@ impl Scheme {
     /// Every place this row names.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let signature = match self.signature {
-            SignatureAt::Place(place) => Some(place),
-            SignatureAt::Numbered(_) => None,
+            SignatureAt::Place(place) | SignatureAt::EveryItem(place) => Some(place),
+            SignatureAt::Numbered(_) | SignatureAt::Each(_) => None,
         };
         let stamp = self.stamp.and_then(|stamp| match stamp.at {
             StampAt::Place(place) => Some(place),
-            StampAt::Pair(_) => None,
+            StampAt::Pair(_) | StampAt::ExpiryClaim(_) => None,
         });
-        let signed = self.signed.iter().filter_map(|part| match part {
-            Part::Value(place) => Some(*place),
-            Part::Text(_) | Part::Stamp | Part::Method | Part::Url | Part::UrlUnescaped | Part::Body => None,
-        });
+        let signed =
+            self.signed.iter().filter_map(|part| if let Part::Value(place) = part { Some(*place) } else { None });
         let described = [self.dedup, self.tenant, self.event_type].into_iter().flatten().copied();
         signature.into_iter().chain(stamp).chain(signed).chain(described)
     }
@@ -194,8 +268,9 @@ impl Scheme {
     /// What to call the signature in a refusal.
     pub(super) fn signature_field(&self) -> &'static str {
         match self.signature {
-            SignatureAt::Place(place) => place.field(),
+            SignatureAt::Place(place) | SignatureAt::EveryItem(place) => place.field(),
             SignatureAt::Numbered(prefix) => prefix,
+            SignatureAt::Each(headers) => headers.first().copied().unwrap_or_default(),
         }
     }
 

@@ -157,6 +157,124 @@ fn trust_says_what_the_credential_covers() {
     assert_eq!(trusts, [Trust::Full, Trust::BodyNotCovered, Trust::TokenOnly]);
 }
 
+const GONG_KEY: &str = include_str!("../../../../tests/fixtures/vectors/gong-public-key.txt");
+
+/// The token of a request, signed by whoever knows the secret, with the algorithm the header names.
+fn token(algorithm: &str, claims: &str, secret: &str) -> String {
+    let part = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
+    let input = format!("{}.{}", part(&format!(r#"{{"alg":"{algorithm}"}}"#)), part(claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(input.as_bytes());
+    let signature = mac.finalize().into_bytes();
+    format!("Bearer {input}.{}", base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, signature))
+}
+
+#[test]
+fn a_token_is_good_until_it_expires_and_by_the_schemes_algorithm_only() {
+    let jira = |token: &str| judge("jira-oauth-jwt", &[("Authorization", token)], "{}", &["s"]);
+    assert_eq!(jira(&token("HS256", r#"{"exp":1790000001}"#, "s")).unwrap().trust, Trust::BodyNotCovered);
+    assert!(jira(&token("HS256", r#"{"exp":1990000000}"#, "s")).is_ok(), "however long it is good");
+    assert_eq!(jira(&token("HS256", r#"{"exp":1790000000}"#, "s")).unwrap_err().code(), "expired");
+    for claims in [r"{}", r#"{"exp":"1990000000"}"#, r#"{"exp":-1}"#, r"[]"] {
+        assert_eq!(jira(&token("HS256", claims, "s")).unwrap_err().code(), "bad_signature", "{claims}");
+    }
+    for algorithm in ["none", "HS512", "RS256", "hs256"] {
+        let refusal = jira(&token(algorithm, r#"{"exp":1990000000}"#, "s")).unwrap_err();
+        assert_eq!(refusal.to_string(), "Authorization: is no token of the algorithm this scheme requires");
+    }
+    // What is public must not become a shared secret.
+    let confused = token("HS256", r#"{"exp":1990000000}"#, GONG_KEY.trim());
+    assert_eq!(
+        judge("gong-jwt", &[("Authorization", &confused)], "{}", &[GONG_KEY]).unwrap_err().code(),
+        "bad_signature"
+    );
+}
+
+#[test]
+fn public_keys_are_known_by_their_form() {
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", GONG_KEY.trim());
+    assert!(
+        usable_secret(scheme("gong-jwt"), GONG_KEY.as_bytes()) && usable_secret(scheme("gong-jwt"), pem.as_bytes())
+    );
+    let curve = b"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
+    assert!(usable_secret(scheme("sendgrid-ecdsa"), curve));
+    assert!(!usable_secret(scheme("sendgrid-ecdsa"), GONG_KEY.as_bytes()), "a key of another algorithm");
+    assert!(!usable_secret(scheme("gong-jwt"), curve), "a key of another algorithm");
+    assert!(!usable_secret(scheme("standard-webhooks-v1a"), b"whsec_uN4RruFyrAvpmPVLlegpvceIyxWjrhS9kwt4S4Cexxw="));
+    assert!(!usable_secret(scheme("standard-webhooks-v1a"), b"whpk_c2hvcnQ="));
+    for broken in ["", "MIIB", "hello", &GONG_KEY[..100]] {
+        assert!(!usable_secret(scheme("gong-jwt"), broken.as_bytes()), "{broken}");
+    }
+}
+
+#[test]
+fn every_notification_has_to_bring_the_word() {
+    let item = |word: &str| format!(r#"{{"id":"1","subscriptionId":"2","clientState":"{word}"}}"#);
+    let judge = |words: &[&str], secrets: &[&str]| {
+        let items: Vec<String> = words.iter().map(|word| item(word)).collect();
+        judge("graph-client-state", &[], &format!(r#"{{"value":[{}]}}"#, items.join(",")), secrets)
+    };
+    assert!(judge(&["a", "a"], &["a"]).is_ok());
+    assert!(judge(&["a", "b"], &["b", "a"]).is_ok(), "subscriptions made before and after a rotation");
+    // More than signatures are tried of anything else.
+    let many = [["a"; 150].as_slice(), &["guessed"]].concat();
+    for words in [&["a", "guessed"][..], &["guessed", "a"], &many] {
+        assert_eq!(judge(words, &["a"]).unwrap_err().code(), "bad_signature");
+    }
+    for words in [&[][..], &["a", ""]] {
+        assert_eq!(judge(words, &["a"]).unwrap_err().code(), "missing_header");
+    }
+}
+
+#[test]
+fn twilio_vouches_for_no_body_that_it_did_not_hash() {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"s").unwrap();
+    mac.update(URL.as_bytes());
+    let signature = base64::Engine::encode(&super::sign::BASE64, mac.finalize().into_bytes());
+    let of = |kind, body| {
+        let headers = [("X-Twilio-Signature", signature.as_str()), ("Content-Type", kind)];
+        judge("twilio-json-bodysha256", &headers, body, &["s"]).map(drop)
+    };
+    assert_eq!(of("application/json", ""), Ok(()), "there is nothing to vouch for");
+    for (kind, body) in [("application/json", "{}"), ("application/x-www-form-urlencoded", "a=b"), ("", "a=b")] {
+        assert_eq!(of(kind, body).unwrap_err().code(), "bad_signature", "{kind}");
+    }
+}
+
+#[test]
+fn twilio_may_sign_the_default_port() {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"s").unwrap();
+    mac.update(b"https://hooks.steward.example:443/ina1b1b2");
+    let signature = base64::Engine::encode(&super::sign::BASE64, mac.finalize().into_bytes());
+    let form = ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8");
+    let headers = [("X-Twilio-Signature", signature.as_str()), form];
+    assert!(judge("twilio-form-sha1", &headers, "a=1&b=2&b=1&b=2", &["s"]).is_ok());
+}
+
+#[test]
+fn a_box_key_counts_for_its_own_header_only() {
+    let mac = |key: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(br#"{"n":"\u00fc\ud83d\ude00"}2026-09-21T14:13:20Z"#);
+        base64::Engine::encode(&super::sign::BASE64, mac.finalize().into_bytes())
+    };
+    let of = |primary: &str, secondary: &str| {
+        let headers = [
+            ("BOX-SIGNATURE-PRIMARY", primary),
+            ("BOX-SIGNATURE-SECONDARY", secondary),
+            ("BOX-SIGNATURE-VERSION", "1"),
+            ("BOX-SIGNATURE-ALGORITHM", "HmacSHA256"),
+            ("BOX-DELIVERY-TIMESTAMP", "2026-09-21T14:13:20Z"),
+        ];
+        judge("box-v1", &headers, "{\"n\":\"\u{fc}\u{1f600}\"}", &["first", "second"])
+            .map(|verified| verified.secret_index)
+    };
+    assert_eq!(of(&mac("first"), ""), Ok(0));
+    assert_eq!(of("", &mac("second")), Ok(1));
+    assert_eq!(of(&mac("second"), &mac("first")).unwrap_err().code(), "bad_signature");
+    assert_eq!(of("", "").unwrap_err().code(), "missing_header");
+}
+
 #[test]
 fn scheme_names_are_unique() {
     let mut names: Vec<_> = all().map(|scheme| scheme.name).collect();
@@ -167,7 +285,7 @@ fn scheme_names_are_unique() {
 }
 
 /// The header names any row reads, so that arbitrary values reach every parser.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 31] = [
     "Stripe-Signature",
     "X-Hub-Signature-256",
     "X-Hub-Signature",
@@ -192,6 +310,13 @@ const NAMES: [&str; 24] = [
     "Paddle-Signature",
     "Authorization",
     "X-Front-Challenge",
+    "BOX-SIGNATURE-PRIMARY",
+    "BOX-SIGNATURE-SECONDARY",
+    "BOX-DELIVERY-TIMESTAMP",
+    "X-Twilio-Signature",
+    "X-Twilio-Webhooks-Signature-Settings",
+    "X-Twilio-Email-Event-Webhook-Signature",
+    "X-Twilio-Email-Event-Webhook-Timestamp",
 ];
 
 /// Values that look enough like the real thing to get past the first check, and arbitrary bytes.

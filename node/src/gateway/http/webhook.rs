@@ -1,7 +1,8 @@
 //! `POST /hooks/{token}`: the way in for platforms, and the busy path.
 //!
 //! # Decisions
-//! - Challenges are answered after the signature check only: an answer to a stranger would be an oracle.
+//! - Challenges are answered after the signature check: an answer to a stranger would be an oracle. The one that comes
+//!   before there is anything to sign with is echoed as plain text, for sources of that scheme only.
 //! - A scheme without delivery ids is deduplicated by the hash of the body.
 
 use std::borrow::Cow;
@@ -90,10 +91,14 @@ where
         Outcome::Webhook(verified) => verified,
     };
     let command = Command::AcceptWebhook(webhook_accepted(&source, &head, body, verified));
+    let receipt = handshake::receipt(source.scheme);
     let answer = gateway.router.accept(&VerifiedSource(source), command, correlation).await?;
     let counter = if answer.repeated { &state.hooks.repeated } else { &state.hooks.accepted };
     counter.increment(1);
     state.hooks.seconds.record(gateway.clock.monotonic().saturating_sub(started).as_secs_f64());
+    if let Some(receipt) = receipt {
+        return Ok(whole(StatusCode::OK, receipt.content_type, receipt.body));
+    }
     let body = format!("{{\"seq\":{},\"duplicate\":{}}}", answer.seq, answer.repeated);
     Ok(whole(StatusCode::OK, JSON, body))
 }
@@ -107,6 +112,9 @@ enum Outcome {
 fn verify(source: &KnownSource, head: &Parts, body: &Bytes, clock: &dyn Clock) -> Result<Outcome, Refused> {
     let url = public_url(source, head);
     let incoming = Incoming { method: head.method.as_str(), url: &url, headers: &head.headers, body };
+    if let Some(answer) = handshake::greet(source.scheme, &incoming) {
+        return Ok(Outcome::Challenge(answer));
+    }
     let verified = webhook::verify(source.scheme, &incoming, &source.secrets, clock.now(), source.tolerance);
     let verified = verified.map_err(|refusal| {
         let code = match refusal {

@@ -5,6 +5,14 @@ use super::*;
 pub(super) static SCHEMES: &[Scheme] = &[
     Scheme { name: "standard-webhooks-v1", provider: "standard-webhooks", ..STANDARD },
     Scheme {
+        name: "standard-webhooks-v1a",
+        provider: "standard-webhooks",
+        layout: Layout::Versioned("v1a"),
+        algorithm: Algorithm::Ed25519,
+        key: KeyForm::Whpk,
+        ..STANDARD
+    },
+    Scheme {
         name: "svix-v1",
         provider: "svix",
         signature: SignatureAt::Place(Place::EitherHeader("svix-signature", "webhook-signature")),

@@ -3,10 +3,14 @@
 use super::*;
 
 pub(super) static SCHEMES: &[Scheme] = &[
-    Scheme { name: "hubspot-v1", fixed: &[("X-HubSpot-Signature-Version", "v1")], ..HUBSPOT },
+    Scheme {
+        name: "hubspot-v1",
+        fixed: &[Fixed { header: "X-HubSpot-Signature-Version", pair: None, value: "v1" }],
+        ..HUBSPOT
+    },
     Scheme {
         name: "hubspot-v2",
-        fixed: &[("X-HubSpot-Signature-Version", "v2")],
+        fixed: &[Fixed { header: "X-HubSpot-Signature-Version", pair: None, value: "v2" }],
         signed: &[Part::Method, Part::Url, Part::Body],
         ..HUBSPOT
     },
@@ -108,6 +112,52 @@ pub(super) static SCHEMES: &[Scheme] = &[
         dedup: &[Place::Json("/messageId")],
         tenant: &[Place::Json("/projectId")],
         event_type: &[Place::Json("/type")],
+        ..PLAIN
+    },
+    Scheme {
+        name: "salesforce-outbound-message",
+        provider: "salesforce",
+        signature: SignatureAt::Place(Place::Json("/OrganizationId")),
+        items: Items::Soap,
+        dedup: &[Place::Json("/Notification/Id")],
+        tenant: &[Place::Json("/OrganizationId")],
+        event_type: &[Place::Json("/Notification/sObject/@type")],
+        receipt: Receipt::SoapAck,
+        ..TOKEN
+    },
+    Scheme {
+        name: "gong-jwt",
+        provider: "gong",
+        layout: Layout::Jwt("RS256"),
+        algorithm: Algorithm::RsaSha256,
+        key: KeyForm::Spki,
+        claims: &[("webhook_url", Claim::Url), ("body_sha256", Claim::BodySha256)],
+        dedup: &[Place::Json("/callData/metaData/id")],
+        ..JWT
+    },
+    Scheme { name: "twilio-form-sha1", algorithm: Algorithm::HmacSha1, ..TWILIO },
+    Scheme { name: "twilio-json-bodysha256", algorithm: Algorithm::HmacSha1, ..TWILIO },
+    Scheme {
+        name: "twilio-sharedkey-sha256",
+        fixed: &[Fixed {
+            header: "X-Twilio-Webhooks-Signature-Settings",
+            pair: Some("algorithm"),
+            value: "HMAC_SHA256",
+        }],
+        ..TWILIO
+    },
+    Scheme {
+        name: "sendgrid-ecdsa",
+        provider: "sendgrid",
+        signature: header("X-Twilio-Email-Event-Webhook-Signature"),
+        encoding: Encoding::Base64,
+        algorithm: Algorithm::EcdsaP256,
+        key: KeyForm::Spki,
+        signed: &[Part::Stamp, Part::Body],
+        stamp: stamped(Place::Header("X-Twilio-Email-Event-Webhook-Timestamp"), StampForm::UnixSeconds, 300),
+        items: Items::Array,
+        dedup: &[Place::Json("/sg_event_id")],
+        event_type: &[Place::Json("/event")],
         ..PLAIN
     },
 ];

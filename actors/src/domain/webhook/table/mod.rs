@@ -13,7 +13,8 @@ mod work;
 use std::time::Duration;
 
 use super::scheme::{
-    Algorithm, Challenge, Encoding, KeyForm, Layout, Part, Place, Scheme, SignatureAt, Stamp, StampAt, StampForm,
+    Algorithm, Challenge, Claim, Encoding, Fixed, Items, KeyForm, Layout, Part, Place, Receipt, Scheme, SignatureAt,
+    Stamp, StampAt, StampForm,
 };
 use crate::domain::account::Trust;
 
@@ -39,13 +40,16 @@ const PLAIN: Scheme = Scheme {
     key: KeyForm::Text,
     signed: &[Part::Body],
     stamp: None,
+    signed_also: &[],
+    claims: &[],
     fixed: &[],
-    batch: false,
+    items: Items::One,
     dedup: &[],
     tenant: &[],
     event_type: &[],
     trust: Trust::Full,
     challenge: Challenge::None,
+    receipt: Receipt::Any,
 };
 
 /// Stripe's shape: `t=…,v1=…` over `t.body`.
@@ -73,7 +77,7 @@ const HUBSPOT: Scheme = Scheme {
     provider: "hubspot",
     signature: header("X-HubSpot-Signature"),
     algorithm: Algorithm::Sha256AfterSecret,
-    batch: true,
+    items: Items::Array,
     dedup: &[
         Place::Json("/portalId"),
         Place::Json("/subscriptionId"),
@@ -93,6 +97,33 @@ const BASIC: Scheme = Scheme {
     layout: Layout::Prefixed("Basic "),
     encoding: Encoding::Base64,
     ..TOKEN
+};
+
+/// A JSON web token behind `Bearer`, good until its `exp`.
+const JWT: Scheme = Scheme {
+    signature: header("Authorization"),
+    encoding: Encoding::Base64Url,
+    signed: &[Part::TokenInput],
+    stamp: Some(Stamp { at: StampAt::ExpiryClaim("exp"), form: StampForm::UnixSeconds, tolerance: Duration::ZERO }),
+    ..PLAIN
+};
+
+/// Twilio, by any of its keys.
+const TWILIO: Scheme = Scheme {
+    provider: "twilio",
+    signature: header("X-Twilio-Signature"),
+    encoding: Encoding::Base64,
+    signed: &[Part::Url, Part::TwilioBody],
+    signed_also: &[Part::UrlOtherPort, Part::TwilioBody],
+    dedup: &[Place::Header("I-Twilio-Idempotency-Token")],
+    tenant: &[Place::Form("AccountSid"), Place::Json("/AccountSid")],
+    event_type: &[
+        Place::Json("/EventType"),
+        Place::Form("EventType"),
+        Place::Form("CallStatus"),
+        Place::Form("MessageStatus"),
+    ],
+    ..PLAIN
 };
 
 const fn header(name: &'static str) -> SignatureAt {

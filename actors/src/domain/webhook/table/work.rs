@@ -100,4 +100,45 @@ pub(super) static SCHEMES: &[Scheme] = &[
         event_type: &[Place::Json("/event/event_type")],
         ..PLAIN
     },
+    Scheme {
+        name: "jira-oauth-jwt",
+        provider: "jira",
+        layout: Layout::Jwt("HS256"),
+        dedup: &[Place::Header("X-Atlassian-Webhook-Identifier")],
+        tenant: &[
+            Place::JsonOrigin("/issue/self"),
+            Place::JsonOrigin("/project/self"),
+            Place::JsonOrigin("/user/self"),
+        ],
+        event_type: &[Place::Json("/webhookEvent")],
+        trust: Trust::BodyNotCovered,
+        ..JWT
+    },
+    Scheme {
+        name: "graph-client-state",
+        provider: "msgraph",
+        signature: SignatureAt::EveryItem(Place::Json("/clientState")),
+        items: Items::Under("value"),
+        dedup: &[Place::Json("/subscriptionId"), Place::Json("/id")],
+        tenant: &[Place::Json("/tenantId")],
+        event_type: &[Place::Json("/changeType")],
+        challenge: Challenge::Graph,
+        ..TOKEN
+    },
+    Scheme {
+        name: "box-v1",
+        provider: "box",
+        signature: SignatureAt::Each(&["BOX-SIGNATURE-PRIMARY", "BOX-SIGNATURE-SECONDARY"]),
+        encoding: Encoding::Base64,
+        signed: &[Part::Body, Part::Stamp],
+        signed_also: &[Part::BodyEscaped, Part::Stamp],
+        stamp: stamped(Place::Header("BOX-DELIVERY-TIMESTAMP"), StampForm::Rfc3339, 600),
+        fixed: &[
+            Fixed { header: "BOX-SIGNATURE-VERSION", pair: None, value: "1" },
+            Fixed { header: "BOX-SIGNATURE-ALGORITHM", pair: None, value: "HmacSHA256" },
+        ],
+        dedup: &[Place::Json("/id")],
+        event_type: &[Place::Json("/trigger")],
+        ..PLAIN
+    },
 ];

@@ -1,0 +1,84 @@
+//! What Twilio signs beside the URL.
+//!
+//! Of a form it signs the fields, decoded: sorted by name, each name followed by its different values, sorted. Of any other
+//! body it signs nothing, but puts its SHA-256 into the URL, which is signed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+use url::{Url, form_urlencoded};
+
+use super::body::Reader;
+
+/// Feeds what is signed of the body. One that no signature covers is fed as it is, so that none matches.
+pub(super) fn body(reader: &Reader<'_>, update: &mut impl FnMut(&[u8])) {
+    let body = reader.incoming.body;
+    if reader.is_form() {
+        let mut fields: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            fields.entry(name).or_default().insert(value);
+        }
+        for (name, values) in fields {
+            for value in values {
+                update(name.as_bytes());
+                update(value.as_bytes());
+            }
+        }
+    } else if !is_hashed(reader.incoming.url, body) {
+        update(body);
+    }
+}
+
+/// Whether the URL names the hash of the body, and names it once.
+fn is_hashed(url: &str, body: &[u8]) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut hashes = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "bodySHA256");
+    match (hashes.next(), hashes.next()) {
+        (Some((_, hash)), None) => hash.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))),
+        (None, _) | (Some(_), Some(_)) => false,
+    }
+}
+
+/// The URL with its default port when it has none, and without it when it has it; some proxies of the sender add it. None
+/// for a URL with a port of its own.
+pub(super) fn other_port(url: &str) -> Option<String> {
+    let parsed = Url::parse(url).ok()?;
+    let port = match parsed.scheme() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let authority = url.find("://")? + 3;
+    let end = url.get(authority..)?.find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
+    let (before, after) = url.split_at_checked(end)?;
+    match before.strip_suffix(port) {
+        Some(without) => Some(format!("{without}{after}")),
+        None if parsed.port().is_none() => Some(format!("{before}{port}{after}")),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_port_is_added_or_taken_away() {
+        let other = |url| other_port(url).unwrap_or_default();
+        assert_eq!(other("https://a.example/b?c=:443"), "https://a.example:443/b?c=:443");
+        assert_eq!(other("https://a.example:443/b"), "https://a.example/b");
+        assert_eq!(other("http://a.example"), "http://a.example:80");
+        assert_eq!(other("https://a.example:8443/b"), "");
+        assert_eq!(other("https://[::1]/b"), "https://[::1]:443/b");
+        assert_eq!(other("no url"), "");
+    }
+
+    #[test]
+    fn a_body_is_hashed_by_one_name_only() {
+        let hash = hex::encode(Sha256::digest(b"{}"));
+        assert!(is_hashed(&format!("https://a.example/?x=1&bodySHA256={hash}"), b"{}"));
+        assert!(!is_hashed(&format!("https://a.example/?bodySHA256={hash}"), b"{ }"));
+        assert!(!is_hashed(&format!("https://a.example/?bodySHA256={hash}&bodySHA256={hash}"), b"{}"));
+        assert!(!is_hashed("https://a.example/", b"{}"));
+    }
+}
