@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use steward_tests::harness::{Build, Cluster, Run, Shape};
+use steward_tests::harness::{Build, Cluster, Run, Shape, WAIT_MAX, eventually};
 use tempfile::TempDir;
 
 use crate::{A_WHILE, PLAN, close};
@@ -37,6 +37,13 @@ impl Fuse {
         cluster.restart(VICTIM);
         cluster.placed().await;
         Self { file, _folder: folder }
+    }
+
+    /// The same for a step of leaders: it gets its shards back some time after it has started.
+    async fn arm_leader(&self, cluster: &Cluster, point: &str) {
+        let leads = async || (cluster.leads(VICTIM) > 0).then_some(());
+        eventually(WAIT_MAX, "the victim to lead", leads).await;
+        self.arm(point);
     }
 
     fn arm(&self, point: &str) {
@@ -74,17 +81,17 @@ async fn a_node_that_dies_while_leaders_and_members_change_loses_and_doubles_not
     let run = Run::start(PLAN, cluster.known()).await;
     run.goes_on(A_WHILE).await;
     // It is asked to hand over what it leads.
-    fuse.arm("BeforeTransfer");
+    fuse.arm_leader(&cluster, "BeforeTransfer").await;
     cluster.ask_to_drain(VICTIM);
     fuse.burns(&mut cluster, &run).await;
     cluster.stop_draining(VICTIM);
     cluster.placed().await;
     // A fourth node takes replicas over, so shards that the victim leads change their members.
-    fuse.arm("ChangeProposed");
+    fuse.arm_leader(&cluster, "ChangeProposed").await;
     cluster.add();
     fuse.burns(&mut cluster, &run).await;
     cluster.placed().await;
-    fuse.arm("ChangeCommitted");
+    fuse.arm_leader(&cluster, "ChangeCommitted").await;
     cluster.ask_to_drain(OTHER);
     fuse.burns(&mut cluster, &run).await;
     cluster.drain(OTHER).await;
