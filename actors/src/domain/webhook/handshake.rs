@@ -1,7 +1,8 @@
 //! Answers the challenges platforms send to see whether a receiver is there and holds the secret.
 //!
-//! Called by the gateway with a request that [`super::verify()`] accepted, never before: an answer to an unsigned
-//! challenge would be an oracle for the secret (Zoom) or an echo of a stranger's text (Slack, Front).
+//! [`answer`] is called by the gateway with a request that [`super::verify()`] accepted, never before: an answer to an
+//! unsigned challenge would be an oracle for the secret (Zoom) or an echo of a stranger's text (Slack, Front). [`greet`] is
+//! called before, for the one platform that has nothing to sign with yet.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;

@@ -58,22 +58,26 @@ fn matching_secret<S: AsRef<[u8]>>(
     if candidates.is_empty() || (needs_all && candidates.len() < evidence.signatures.len()) {
         return Err(bad(scheme, "holds no signature of the form and version this scheme requires"));
     }
+    // Made one after the other: while a secret is being rotated the first usually explains all there is.
     let keys = secrets.iter().enumerate();
     let keys = keys.filter_map(|(index, secret)| Some((index, key(scheme, secret.as_ref())?)));
-    let proofs: Vec<(usize, Proof<'_>)> =
-        keys.map(|(index, key)| (index, Proof::new(scheme, reader, evidence, key))).collect();
-    if proofs.is_empty() {
-        return Err(bad(scheme, "no usable secret is configured"));
+    let (mut open, mut first, mut is_usable) = (candidates, None, false);
+    for (index, key) in keys {
+        is_usable = true;
+        let proof = Proof::new(scheme, reader, evidence, key);
+        let count = open.len();
+        open.retain(|(of, tag)| of.is_some_and(|of| of != index) || !proof.explains(tag));
+        if open.len() < count {
+            first = first.or(Some(index));
+        }
+        if let Some(first) = first.filter(|_| !needs_all || open.is_empty()) {
+            return Ok(first);
+        }
     }
-    let explains = |(index, proof): &&(usize, Proof<'_>), (of, tag): &Candidate| {
-        of.is_none_or(|of| of == *index) && proof.explains(tag)
-    };
-    let found = proofs.iter().find(|proof| candidates.iter().any(|candidate| explains(proof, candidate)));
-    let is_explained = |candidate| proofs.iter().any(|proof| explains(&proof, candidate));
-    match found {
-        Some((index, _)) if !needs_all || candidates.iter().all(is_explained) => Ok(*index),
-        Some(_) | None => Err(bad(scheme, "matches none of the configured secrets")),
-    }
+    Err(bad(
+        scheme,
+        if is_usable { "matches none of the configured secrets" } else { "no usable secret is configured" },
+    ))
 }
 
 /// A decoded signature, and the number of the one secret it was made with, where the scheme tells.

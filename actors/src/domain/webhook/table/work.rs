@@ -60,11 +60,7 @@ pub(super) static SCHEMES: &[Scheme] = &[
         signature: header("X-Hub-Signature"),
         layout: Layout::Prefixed("sha256="),
         dedup: &[Place::Header("X-Atlassian-Webhook-Identifier")],
-        tenant: &[
-            Place::JsonOrigin("/issue/self"),
-            Place::JsonOrigin("/project/self"),
-            Place::JsonOrigin("/user/self"),
-        ],
+        tenant: JIRA_SITE,
         event_type: &[Place::Json("/webhookEvent")],
         ..PLAIN
     },
@@ -105,11 +101,7 @@ pub(super) static SCHEMES: &[Scheme] = &[
         provider: "jira",
         layout: Layout::Jwt("HS256"),
         dedup: &[Place::Header("X-Atlassian-Webhook-Identifier")],
-        tenant: &[
-            Place::JsonOrigin("/issue/self"),
-            Place::JsonOrigin("/project/self"),
-            Place::JsonOrigin("/user/self"),
-        ],
+        tenant: JIRA_SITE,
         event_type: &[Place::Json("/webhookEvent")],
         trust: Trust::BodyNotCovered,
         ..JWT
@@ -142,3 +134,7 @@ pub(super) static SCHEMES: &[Scheme] = &[
         ..PLAIN
     },
 ];
+
+/// Where the address of a Jira site stands.
+const JIRA_SITE: &[Place] =
+    &[Place::JsonOrigin("/issue/self"), Place::JsonOrigin("/project/self"), Place::JsonOrigin("/user/self")];
