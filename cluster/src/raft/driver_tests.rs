@@ -16,14 +16,16 @@ use crate::clock::SystemClock;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::log::disk::{Disk, DiskFile, FolderDisk};
 use crate::log::{Log, LogConfig};
+use crate::raft::election::TICK;
 
 const SHARDS: u16 = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder that counts the syncs of its files.
+/// A folder that counts the syncs of its files, and has as much space as it is told.
 struct CountingDisk {
     folder: FolderDisk,
     syncs: Arc<AtomicU64>,
+    free_bytes: Arc<AtomicU64>,
 }
 
 struct CountingFile {
@@ -47,6 +49,11 @@ impl DiskFile for CountingFile {
 }
 
 impl CountingDisk {
+    fn open(folder: &Path) -> Self {
+        let free_bytes = Arc::new(AtomicU64::new(1 << 60));
+        Self { folder: FolderDisk::open(folder).unwrap(), syncs: Arc::default(), free_bytes }
+    }
+
     fn counted(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
         Box::new(CountingFile { file, syncs: Arc::clone(&self.syncs) })
     }
@@ -78,7 +85,7 @@ impl Disk for CountingDisk {
         self.folder.sync_dir()
     }
     fn free_bytes(&self) -> io::Result<u64> {
-        self.folder.free_bytes()
+        Ok(self.free_bytes.load(Ordering::Relaxed))
     }
 }
 
@@ -141,8 +148,8 @@ fn alone(on_failure: OnFailure) -> DriverConfig {
 }
 
 fn open(folder: &Path, log: LogConfig, applied: &[(ShardId, LogIndex)]) -> Result<Node, StartError> {
-    let syncs = Arc::new(AtomicU64::new(0));
-    let disk = CountingDisk { folder: FolderDisk::open(folder).unwrap(), syncs: Arc::clone(&syncs) };
+    let disk = CountingDisk::open(folder);
+    let syncs = Arc::clone(&disk.syncs);
     let opened = Log::open(Arc::new(disk), log).unwrap();
     let remembered = Arc::new(Mutex::new(Applied::new()));
     let (roles_sender, roles) = unbounded();
@@ -382,19 +389,41 @@ impl Transport for Signs {
     }
 }
 
-#[test]
-fn the_driver_itself_says_that_its_node_is_alive() {
-    let folder = tempfile::tempdir().unwrap();
-    let opened = Log::open(Arc::new(FolderDisk::open(folder.path()).unwrap()), LogConfig::default()).unwrap();
+/// A node that could have peers, and what they hear of it.
+fn heard(disk: CountingDisk, founders: &[u64]) -> (Driver, Receiver<()>) {
+    let opened = Log::open(Arc::new(disk), LogConfig::default()).unwrap();
     let (signs_sender, signs) = unbounded();
+    let (roles, _) = unbounded();
     let config = DriverConfig {
-        founders: vec![NodeId(1), NodeId(2)],
+        founders: founders.iter().copied().map(NodeId).collect(),
         transport: Some(Box::new(Signs(signs_sender))),
         ..alone(Arc::new(|failure| panic!("{failure}")))
     };
-    let driver = start(config, opened, &[], Failing { panics: false }).unwrap();
+    let machine = Remembering { applied: Arc::default(), last: BTreeMap::new(), roles };
+    (start(config, opened, &[], machine).unwrap(), signs)
+}
+
+#[test]
+fn the_driver_itself_says_that_its_node_is_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let (driver, signs) = heard(CountingDisk::open(folder.path()), &[1, 2]);
     (0..3).for_each(|_| signs.recv_timeout(PATIENCE).unwrap());
     driver.stop();
     // With the driver its end of the channel is gone, and so is whoever could speak for it.
     assert!(signs.iter().count() < 2);
+}
+
+#[test]
+fn a_driver_whose_log_takes_nothing_is_not_said_to_be_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = CountingDisk::open(folder.path());
+    let free_bytes = Arc::clone(&disk.free_bytes);
+    free_bytes.store(0, Ordering::Relaxed);
+    // It elects itself, and the first entry waits for space.
+    let (driver, signs) = heard(disk, &[1]);
+    let said = std::iter::from_fn(|| signs.recv_timeout(32 * TICK).ok()).take(100).count();
+    free_bytes.store(1 << 60, Ordering::Relaxed);
+    signs.recv_timeout(PATIENCE).expect("with space it goes on");
+    driver.stop();
+    assert!(said < 100, "those who rely on it would sleep on");
 }

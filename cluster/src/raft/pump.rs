@@ -46,12 +46,15 @@ pub(crate) struct Ticks {
     next: Duration,
     /// Until the next sign of life.
     alive_in: usize,
+    /// The driver had its turn since the last one was due. One whose log takes nothing lets its groups do nothing: it is
+    /// as good as dead to those who sleep relying on it.
+    turned: bool,
 }
 
 impl Ticks {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let next = clock.monotonic() + TICK;
-        Self { clock, next, alive_in: 1 }
+        Self { clock, next, alive_in: 1, turned: true }
     }
 
     fn left(&self) -> Duration {
@@ -61,11 +64,11 @@ impl Ticks {
     /// Whether a sign of life goes out with this tick.
     fn is_alive_due(&mut self) -> bool {
         self.alive_in -= 1;
-        let due = self.alive_in == 0;
-        if due {
-            self.alive_in = ALIVE_TICKS;
+        if self.alive_in > 0 {
+            return false;
         }
-        due
+        self.alive_in = ALIVE_TICKS;
+        std::mem::take(&mut self.turned)
     }
 
     fn is_due(&mut self) -> bool {
@@ -104,7 +107,7 @@ impl Pump {
                 self.tick();
             }
             self.work_off();
-            if self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX && self.turn().is_err() {
+            if self.may_turn() && self.turn().is_err() {
                 // The log's thread has reported why; nothing can become durable any more.
                 break;
             }
@@ -132,15 +135,15 @@ impl Pump {
 
     /// Sleeps until there is something to take in, unless the core has work it may do now.
     fn wait(&mut self) {
-        let may_write = self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX;
-        if may_write && self.core.has_work() {
+        let may_turn = self.may_turn();
+        if may_turn && self.core.has_work() {
             return;
         }
         let patience = self.ticks.as_ref().map_or(LONG, Ticks::left);
         let patience = if self.backlog.is_empty() { patience } else { patience.min(BACKLOG_LOOK) };
         let (local, frames) = (never(), never());
-        let local = if may_write && self.takes_local() { &self.inbox.receiver } else { &local };
-        let frames = if may_write { &self.inbox.frames } else { &frames };
+        let local = if may_turn && self.takes_local() { &self.inbox.receiver } else { &local };
+        let frames = if may_turn { &self.inbox.frames } else { &frames };
         select! {
             recv(local) -> input => {
                 let input = input.expect("the inbox holds both of its ends");
@@ -156,6 +159,10 @@ impl Pump {
             },
             default(patience) => {}
         }
+    }
+
+    fn may_turn(&self) -> bool {
+        self.core.batches_in_flight() < BATCHES_IN_FLIGHT_MAX
     }
 
     fn takes_local(&self) -> bool {
@@ -271,6 +278,9 @@ impl Pump {
     }
 
     fn turn(&mut self) -> Result<(), LogStopped> {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.turned = true;
+        }
         let round = self.core.round();
         let Round { batch, messages, installs, committed, rejected, reads, roles, left, touched, snapshots_wanted } =
             round;
