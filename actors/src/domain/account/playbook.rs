@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::event::{Event, WebhookAccepted};
 use super::limits::{JSON_BYTES_MAX, OPEN_JOBS_MAX};
 use super::state::{Account, Playbook};
+use crate::domain::webhook::shape::{self, Body};
 
 /// What the account's playbooks make of a webhook: a job each, or the reason why not.
 pub(super) fn follow(account: &Account, webhook: &WebhookAccepted) -> Vec<Event> {
@@ -84,7 +85,12 @@ impl WebhookAccepted {
         if let Some(tenant) = &self.tenant {
             data["tenant"] = json!(tenant);
         }
-        match serde_json::from_slice::<Value>(&self.body) {
+        let parsed = serde_json::from_slice::<Value>(&self.body);
+        let body = parsed.as_ref().map_or(Body::Raw(&self.body), Body::Json);
+        if let Some(common) = shape::common(&self.provider, &self.event_type, body) {
+            data["common"] = common;
+        }
+        match parsed {
             Ok(body) => data["body"] = body,
             Err(_) => match std::str::from_utf8(&self.body) {
                 Ok(text) => data["body_text"] = json!(text),
@@ -110,5 +116,28 @@ mod tests {
         assert_eq!(filled, json!({"url": "https://a/b.mp4", "deep": [{"n": 3}], "keep": "x"}));
         let missing = render(&json!("{{/body/files/1/url}}"), &data);
         assert_eq!(missing, Err("the event has no /body/files/1/url".to_owned()));
+    }
+
+    #[test]
+    fn one_template_reads_two_platforms() {
+        let told = |provider: &str, event_type: &str, body: Value| {
+            let webhook = WebhookAccepted {
+                source: crate::domain::ids::SourceId::parse("in").unwrap(),
+                provider: provider.to_owned(),
+                event_type: event_type.to_owned(),
+                delivery_ids: vec![],
+                tenant: None,
+                trust: crate::domain::account::Trust::Full,
+                content_type: String::new(),
+                body: body.to_string().into(),
+            };
+            render(&json!({"to": "{{/common/who/email}}"}), &webhook.data())
+        };
+        let stripe = json!({"data": {"object": {"object": "invoice", "customer_email": "a@b.example"}}});
+        assert_eq!(told("stripe", "invoice.paid", stripe), Ok(json!({"to": "a@b.example"})));
+        let zoom = json!({"payload": {"object": {"host_email": "c@d.example"}}});
+        assert_eq!(told("zoom", "meeting.ended", zoom), Ok(json!({"to": "c@d.example"})));
+        let missing = Err("the event has no /common/who/email".to_owned());
+        assert_eq!(told("zoom", "meeting.ended", json!({})), missing);
     }
 }

@@ -23,6 +23,7 @@ mod jwt;
 mod keys;
 mod pick;
 mod scheme;
+pub mod shape;
 pub mod sign;
 mod signed;
 mod soap;

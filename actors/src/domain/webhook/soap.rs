@@ -1,6 +1,7 @@
 //! Reads the notifications of a SOAP envelope (Salesforce outbound messages).
 
 use roxmltree::{Document, Node};
+use serde_json::{Map, Value};
 
 use super::pick::Row;
 
@@ -11,14 +12,44 @@ const NODES_MAX: u32 = 100_000;
 /// part `@type` stands for the type that the element before it names. No row when the body is no such envelope, or has a
 /// document type: those are how XML reads files and eats memory.
 pub(super) fn rows(body: &[u8], pointers: &[&str]) -> Vec<Row> {
-    let options = roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: NODES_MAX, ..Default::default() };
-    let document = std::str::from_utf8(body).ok().and_then(|text| Document::parse_with_options(text, options).ok());
-    let Some(document) = document else { return vec![] };
+    let Some(document) = document(body) else { return vec![] };
     let body = child(document.root_element(), "Body");
     let Some(notifications) = body.and_then(|body| child(body, "notifications")) else { return vec![] };
     let each = notifications.children().filter(|node| node.tag_name().name() == "Notification");
     each.map(|notification| pointers.iter().map(|pointer| value(notifications, notification, pointer)).collect())
         .collect()
+}
+
+/// The first notification as JSON: its fields, those of its record under `sObject`, and those of the whole message.
+pub(super) fn first(body: &[u8]) -> Option<Value> {
+    let document = document(body)?;
+    let notifications = child(child(document.root_element(), "Body")?, "notifications")?;
+    let notification = child(notifications, "Notification")?;
+    let record = child(notification, "sObject")?;
+    let mut fields = texts(record);
+    let kind =
+        record.attributes().find(|attribute| attribute.name() == "type").map(|attribute| local(attribute.value()));
+    fields.extend(kind.map(|kind| ("@type".to_owned(), kind.into())));
+    let mut message = texts(notifications);
+    message.extend(texts(notification));
+    message.insert("sObject".to_owned(), Value::Object(fields));
+    Some(Value::Object(message))
+}
+
+fn document(body: &[u8]) -> Option<Document<'_>> {
+    let options = roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: NODES_MAX, ..Default::default() };
+    Document::parse_with_options(std::str::from_utf8(body).ok()?, options).ok()
+}
+
+/// The elements of a node that hold text.
+fn texts(node: Node<'_, '_>) -> Map<String, Value> {
+    let field = |field: Node<'_, '_>| Some((field.tag_name().name().to_owned(), Value::from(field.text()?.trim())));
+    node.children().filter(Node::is_element).filter_map(field).collect()
+}
+
+/// A name without its prefix.
+fn local(name: &str) -> &str {
+    name.rsplit(':').next().unwrap_or(name)
 }
 
 fn value(notifications: Node<'_, '_>, notification: Node<'_, '_>, pointer: &str) -> Option<String> {
@@ -28,7 +59,7 @@ fn value(notifications: Node<'_, '_>, notification: Node<'_, '_>, pointer: &str)
     for part in parts {
         if part == "@type" {
             let name = node.attributes().find(|attribute| attribute.name() == "type")?.value();
-            return Some(name.rsplit(':').next().unwrap_or(name).to_owned());
+            return Some(local(name).to_owned());
         }
         node = child(node, part)?;
     }
