@@ -14,4 +14,5 @@ mod storage_damage;
 mod tools;
 mod webhooks_edges;
 mod webhooks_in;
+mod webhooks_sdks;
 mod webhooks_unsigned;
