@@ -3,6 +3,7 @@
 //! Of a form it signs the fields, decoded: sorted by name, each name followed by its different values, sorted. Of any other
 //! body it signs nothing, but puts its SHA-256 into the URL, which is signed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
@@ -10,10 +11,17 @@ use url::{Url, form_urlencoded};
 
 use super::body::Reader;
 
-/// Feeds what is signed of the body. One that no signature covers is fed as it is, so that none matches.
+/// A byte of no text: what Twilio signs is text, so nothing it signed has this in it.
+const NEVER_SIGNED: u8 = 0xff;
+
+/// Feeds what is signed of the body. For one that no signature covers that is something no signature matches.
 pub(super) fn body(reader: &Reader<'_>, update: &mut impl FnMut(&[u8])) {
-    let body = reader.incoming.body;
-    if reader.is_form() {
+    let (url, body) = (reader.incoming.url, reader.incoming.body);
+    if names_hash(url) {
+        if !is_hashed(url, body) {
+            update(&[NEVER_SIGNED]);
+        }
+    } else if reader.is_form() {
         let mut fields: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(body) {
             fields.entry(name).or_default().insert(value);
@@ -24,19 +32,28 @@ pub(super) fn body(reader: &Reader<'_>, update: &mut impl FnMut(&[u8])) {
                 update(value.as_bytes());
             }
         }
-    } else if !is_hashed(reader.incoming.url, body) {
-        update(body);
+    } else if !body.is_empty() {
+        update(&[NEVER_SIGNED]);
     }
+}
+
+/// Whether the URL was signed for a body that is hashed, and so for no form and no empty body.
+fn names_hash(url: &str) -> bool {
+    hashes(url).next().is_some()
 }
 
 /// Whether the URL names the hash of the body, and names it once.
 fn is_hashed(url: &str, body: &[u8]) -> bool {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    let mut hashes = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "bodySHA256");
+    let mut hashes = hashes(url);
     match (hashes.next(), hashes.next()) {
-        (Some((_, hash)), None) => hash.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))),
+        (Some(hash), None) => hash.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))),
         (None, _) | (Some(_), Some(_)) => false,
     }
+}
+
+fn hashes(url: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "bodySHA256").map(|(_, hash)| hash)
 }
 
 /// The URL with its default port when it has none, and without it when it has it; some proxies of the sender add it. None

@@ -242,6 +242,28 @@ fn twilio_vouches_for_no_body_that_it_did_not_hash() {
 }
 
 #[test]
+fn twilio_vouches_for_the_body_it_hashed_and_no_other() {
+    let url = format!("{URL}?bodySHA256={}", hex::encode(<Sha256 as sha2::Digest>::digest("{}")));
+    let of = |kind, signed: &str, url: &str, body: &str| {
+        let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"s").unwrap();
+        mac.update(signed.as_bytes());
+        let signature = base64::Engine::encode(&super::sign::BASE64, mac.finalize().into_bytes());
+        let headers = vec![("X-Twilio-Signature", signature.as_str()), ("Content-Type", kind)];
+        let incoming = Incoming { method: "POST", url, headers: &headers, body: body.as_bytes() };
+        verify(scheme("twilio-json-bodysha256"), &incoming, &["s"], NOW, None).map(drop)
+    };
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(of("application/json", &url, &url, "{}"), Ok(()));
+    for (kind, body) in [("application/json", ""), ("application/json", "{ }"), (form, ""), (form, "&&"), (form, "=")] {
+        assert_eq!(of(kind, &url, &url, body).unwrap_err().code(), "bad_signature", "{kind} {body}");
+    }
+    // The text of a signed form is no body of its own.
+    let signed = format!("{URL}AccountSidAC1Bodyhello");
+    assert_eq!(of(form, &signed, URL, "AccountSid=AC1&Body=hello"), Ok(()));
+    assert_eq!(of("text/plain", &signed, URL, "AccountSidAC1Bodyhello").unwrap_err().code(), "bad_signature");
+}
+
+#[test]
 fn twilio_may_sign_the_default_port() {
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"s").unwrap();
     mac.update(b"https://hooks.steward.example:443/ina1b1b2");
