@@ -33,6 +33,8 @@ mod twilio;
 mod verify;
 
 #[cfg(test)]
+mod changed_tests;
+#[cfg(test)]
 mod verify_tests;
 
 pub use scheme::Scheme;
