@@ -1,5 +1,6 @@
 //! The metrics of this crate, each behind a named function.
 
+use crate::domain::account::DeliveryOutcome;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// What each family means, for people. The composition root calls it once.
@@ -73,7 +74,13 @@ pub(crate) fn task_taken(kind: &'static str) {
 }
 
 /// Attempts at deliveries, by outcome.
-pub(crate) fn delivery_ended(outcome: &'static str) {
+pub(crate) fn delivery_ended(outcome: &DeliveryOutcome) {
+    let outcome = match outcome {
+        DeliveryOutcome::Delivered { .. } => "delivered",
+        DeliveryOutcome::Gone => "gone",
+        DeliveryOutcome::Forgotten => "forgotten",
+        DeliveryOutcome::Failed { .. } => "failed",
+    };
     counter!("steward_delivery_attempts_total", "outcome" => outcome).increment(1);
 }
 

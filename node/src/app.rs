@@ -181,24 +181,24 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let sender = Sender::start(&sending(&config), commands, deliveries, egress, sealing, Arc::clone(&clock));
 
     // ① and ②: the gateway.
-    let router = Router::new(shards.clone());
+    let (router, readiness) = (Router::new(shards.clone()), Readiness::default());
     let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
-    let readiness = Readiness::default();
     let gateway = Arc::new(Gateway {
         router,
         everything: Everything::new(shards.clone(), shard_count, mark, around.as_ref().map(Around::surroundings)),
         auth,
         sealer,
+        tester: sender.tester(),
         blobs,
         clock: Arc::clone(&clock),
         readiness: readiness.clone(),
         company: company.clone(),
     });
-    let stop_serving = CancellationToken::new();
+    let (hooks, body_bytes_max, stop_serving) =
+        (HookMetrics::new(), config.http.body_bytes_max, CancellationToken::new());
     let operations = operations(&config, node, attentive.tasks, started);
     let services =
         grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
-    let (hooks, body_bytes_max) = (HookMetrics::new(), config.http.body_bytes_max);
     let http_state = Arc::new(HttpState { gateway, sources: attentive.sources, metrics, hooks, body_bytes_max });
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod durable;
+mod endpoints;
 mod feed_reading;
 mod metrics_text;
 mod operating;

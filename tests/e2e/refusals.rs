@@ -5,7 +5,7 @@ use steward_proto::account::v1::{
 };
 use steward_proto::event::v1::ListEventsRequest;
 use steward_proto::job::v1::{CreateJobRequest, GetJobRequest, ListJobsRequest};
-use steward_proto::webhook::v1::{CreateEndpointRequest, CreateSourceRequest};
+use steward_proto::webhook::v1::{CreateEndpointRequest, CreateSourceRequest, EndpointExtras};
 use steward_tests::harness::{Api, Node, headers};
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
@@ -150,9 +150,19 @@ async fn events_sources_and_endpoints() {
         url: url.into(),
         patterns: vec![],
         secret: secret.into(),
+        ..CreateEndpointRequest::default()
     };
     check_field(webhooks.create_endpoint(endpoint("ftp://a/", "")).await, "url", "http or https URL");
     check_field(webhooks.create_endpoint(endpoint("https://a/", "short")).await, "secret", "whsec_");
+    let plain = || endpoint("https://a/", "");
+    let filter = CreateEndpointRequest { filter: "data[".into(), ..plain() };
+    check_field(webhooks.create_endpoint(filter).await, "filter", "JMESPath");
+    let ordering = CreateEndpointRequest { ordering_key: "data".into(), ..plain() };
+    check_field(webhooks.create_endpoint(ordering).await, "ordering_key", "JSON pointer");
+    let headers = [("Webhook-Id".to_owned(), "x".to_owned())].into();
+    let extras = EndpointExtras { headers, credentials: None };
+    let extras = CreateEndpointRequest { extras: Some(extras), ..plain() };
+    check_field(webhooks.create_endpoint(extras).await, "extras.headers", "webhook-id");
 }
 
 #[tokio::test]

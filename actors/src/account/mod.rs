@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 use steward_cluster::raft::PROPOSAL_BYTES_MAX;
 
 use self::recent::Recent;
@@ -110,10 +111,16 @@ impl Memory {
             let refused = Rejection::Invalid { field: "command", rule };
             return desk.writer.answer_after(self.last_ticket, reply, Err(refused.into()));
         }
+        let needed = decision.format();
+        if needed > Format::FIRST && needed > desk.writer.format() {
+            let refused = Rejection::NotYet { format: needed.0 };
+            return desk.writer.answer_after(self.last_ticket, reply, Err(refused.into()));
+        }
+        // Marks first: they say which events the deliveries that follow are about.
+        decision.marks.iter().for_each(|mark| self.account.mark(mark));
         for (seq, cause_seq, event) in decision.numbered() {
             self.account.evolve(seq, at, cause_seq, event);
         }
-        decision.marks.iter().for_each(|mark| self.account.mark(mark));
         self.last_at = at;
         // Handed over last: a panic in the rules above leaves nothing behind.
         self.last_ticket = desk.writer.append(&bytes, reply, Ok(answer));

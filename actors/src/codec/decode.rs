@@ -6,6 +6,7 @@ use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 
+use super::endpoint;
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
     WebhookAccepted,
@@ -40,6 +41,12 @@ pub(crate) fn mark(stored: wire::Mark) -> Result<Mark, DecodeError> {
         MarkKind::EndpointSkipped(skipped) => {
             Mark::EndpointSkipped { endpoint: id("endpoint", &skipped.endpoint)?, through_seq: skipped.through_seq }
         }
+        MarkKind::EndpointMoved(moved) => Mark::EndpointMoved {
+            endpoint: id("endpoint", &moved.endpoint)?,
+            is_recovery: moved.is_recovery,
+            through_seq: moved.through_seq,
+            pending: moved.pending,
+        },
         MarkKind::FeedTrimmed(trimmed) => Mark::FeedTrimmed { first_seq: trimmed.first_seq },
     })
 }
@@ -62,7 +69,11 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
         Kind::EndpointDisabled(e) => {
             Event::EndpointDisabled { endpoint: id("endpoint", &e.endpoint)?, reason: e.reason }
         }
-        Kind::DeliverySucceeded(e) => delivery_succeeded(&e)?,
+        Kind::EndpointChanged(e) => Event::EndpointChanged {
+            endpoint: id("endpoint", &e.endpoint)?,
+            change: endpoint::decode(e.change.ok_or(DecodeError::UnknownKind)?)?,
+        },
+        Kind::DeliverySucceeded(e) => delivery_succeeded(e)?,
         Kind::DeliveryFailed(e) => delivery_failed(e)?,
         Kind::JobRequested(e) => job_requested(e)?,
         Kind::JobSucceeded(e) => Event::JobSucceeded { job: id("job", &e.job)? },
@@ -148,10 +159,11 @@ fn endpoint_created(e: wire::EndpointCreated) -> Result<EndpointCreated, DecodeE
     })
 }
 
-fn delivery_succeeded(e: &wire::DeliverySucceeded) -> Result<Event, DecodeError> {
+fn delivery_succeeded(e: wire::DeliverySucceeded) -> Result<Event, DecodeError> {
     let endpoint = id("endpoint", &e.endpoint)?;
     let (event_seq, attempt, status) = (e.event_seq, e.attempt, status(e.status)?);
-    Ok(Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms: e.latency_ms })
+    let (latency_ms, response) = (e.latency_ms, e.response);
+    Ok(Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms, response })
 }
 
 fn delivery_failed(e: wire::DeliveryFailed) -> Result<Event, DecodeError> {
@@ -162,6 +174,8 @@ fn delivery_failed(e: wire::DeliveryFailed) -> Result<Event, DecodeError> {
         status: Some(status(e.status)?).filter(|status| *status != 0),
         error: e.error,
         retry_at: time(e.retry_at_ms),
+        latency_ms: e.latency_ms,
+        response: e.response,
     })
 }
 
@@ -237,6 +251,6 @@ fn time(ms: u64) -> Option<Timestamp> {
     Some(Timestamp(ms)).filter(|_| ms != 0)
 }
 
-fn field(field: &'static str, value: &str) -> DecodeError {
+pub(super) fn field(field: &'static str, value: &str) -> DecodeError {
     DecodeError::Field { field, value: value.to_owned() }
 }

@@ -7,11 +7,12 @@ use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 
+use super::endpoint;
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
     WebhookAccepted,
 };
-use crate::domain::ids::{EndpointId, Id, JobId, PlaybookId};
+use crate::domain::ids::{Id, JobId, PlaybookId};
 use crate::domain::job::{Failure, JobKind};
 use crate::domain::task::TaskKind;
 
@@ -28,6 +29,14 @@ pub(crate) fn mark(mark: &Mark) -> wire::Mark {
         }
         Mark::EndpointSkipped { endpoint, through_seq } => {
             MarkKind::EndpointSkipped(wire::EndpointSkipped { endpoint: id(endpoint), through_seq: *through_seq })
+        }
+        Mark::EndpointMoved { endpoint, is_recovery, through_seq, pending } => {
+            MarkKind::EndpointMoved(wire::EndpointMoved {
+                endpoint: id(endpoint),
+                is_recovery: *is_recovery,
+                through_seq: *through_seq,
+                pending: pending.clone(),
+            })
         }
         Mark::FeedTrimmed { first_seq } => MarkKind::FeedTrimmed(wire::FeedTrimmed { first_seq: *first_seq }),
     };
@@ -52,11 +61,31 @@ fn kind(event: &Event) -> Kind {
         Event::EndpointDisabled { endpoint, reason } => {
             Kind::EndpointDisabled(wire::EndpointDisabled { endpoint: id(endpoint), reason: reason.clone() })
         }
-        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms } => {
-            delivery_succeeded(endpoint, *event_seq, *attempt, *status, *latency_ms)
+        Event::EndpointChanged { endpoint: changed, change } => Kind::EndpointChanged(wire::EndpointChanged {
+            endpoint: id(changed),
+            change: Some(endpoint::encode(change)),
+        }),
+        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms, response } => {
+            Kind::DeliverySucceeded(wire::DeliverySucceeded {
+                endpoint: id(endpoint),
+                event_seq: *event_seq,
+                attempt: *attempt,
+                status: u32::from(*status),
+                latency_ms: *latency_ms,
+                response: response.clone(),
+            })
         }
-        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at } => {
-            delivery_failed(endpoint, *event_seq, *attempt, *status, error, *retry_at)
+        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at, latency_ms, response } => {
+            Kind::DeliveryFailed(wire::DeliveryFailed {
+                endpoint: id(endpoint),
+                event_seq: *event_seq,
+                attempt: *attempt,
+                status: u32::from(status.unwrap_or_default()),
+                error: error.clone(),
+                retry_at_ms: ms(*retry_at),
+                latency_ms: *latency_ms,
+                response: response.clone(),
+            })
         }
         Event::JobRequested { job, kind, input, playbook } => job_requested(job, *kind, input, playbook.as_ref()),
         Event::JobSucceeded { job } => Kind::JobSucceeded(wire::JobSucceeded { job: id(job) }),
@@ -141,29 +170,6 @@ fn endpoint_created(created: &EndpointCreated) -> Kind {
         url: created.url.clone(),
         patterns: created.patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
         sealed_secret: Bytes::copy_from_slice(&created.sealed_secret),
-    })
-}
-
-fn delivery_succeeded(endpoint: &EndpointId, event_seq: u64, attempt: u32, status: u16, latency_ms: u64) -> Kind {
-    let (endpoint, status) = (id(endpoint), u32::from(status));
-    Kind::DeliverySucceeded(wire::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms })
-}
-
-fn delivery_failed(
-    endpoint: &EndpointId,
-    event_seq: u64,
-    attempt: u32,
-    status: Option<u16>,
-    error: &str,
-    retry_at: Option<Timestamp>,
-) -> Kind {
-    Kind::DeliveryFailed(wire::DeliveryFailed {
-        endpoint: id(endpoint),
-        event_seq,
-        attempt,
-        status: status.map_or(0, u32::from),
-        error: error.to_owned(),
-        retry_at_ms: ms(retry_at),
     })
 }
 

@@ -52,6 +52,19 @@ impl Decision {
         playbook.map_or_else(|| self.actor.clone(), |playbook| format!("playbook:{playbook}"))
     }
 
+    /// The format it needs.
+    pub(crate) fn format(&self) -> Format {
+        let event = |event: &Event| {
+            if let Event::DeliverySucceeded { response, .. } | Event::DeliveryFailed { response, .. } = event {
+                return !response.is_empty();
+            }
+            matches!(event, Event::EndpointChanged { .. })
+        };
+        let mark = |mark: &Mark| matches!(mark, Mark::EndpointMoved { .. });
+        let is_of_webhooks = self.events.iter().any(event) || self.marks.iter().any(mark);
+        if is_of_webhooks { Format::WEBHOOKS } else { Format::FIRST }
+    }
+
     /// Its bytes within an entry: entries are these, one behind the other.
     pub(crate) fn encode(&self) -> BytesMut {
         let answered = self.answered.as_ref().map(|(asked, answer)| wire::Answered {

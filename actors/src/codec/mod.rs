@@ -9,6 +9,7 @@
 
 mod decode;
 mod encode;
+mod endpoint;
 mod entry;
 mod runs;
 mod view;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
-    WebhookAccepted,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, Mark, OldSecret, Playbook,
+    ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind};
@@ -14,8 +14,8 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::{TASK_KINDS, TaskKind};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 26;
-pub(crate) const MARK_KINDS: u32 = 3;
+pub(crate) const EVENT_KINDS: u32 = 27;
+pub(crate) const MARK_KINDS: u32 = 4;
 
 /// What events are made of.
 #[derive(Clone, Debug)]
@@ -76,7 +76,13 @@ pub(crate) fn mark(kind: u32, p: &Parts) -> Mark {
     match kind {
         1 => Mark::ConsumerAcked { consumer: p.id(), seq: p.number },
         2 => Mark::EndpointSkipped { endpoint: p.id(), through_seq: p.number },
-        _ => Mark::FeedTrimmed { first_seq: p.number },
+        3 => Mark::FeedTrimmed { first_seq: p.number },
+        _ => Mark::EndpointMoved {
+            endpoint: p.id(),
+            is_recovery: p.full,
+            through_seq: p.number,
+            pending: vec![p.number, 1],
+        },
     }
 }
 
@@ -130,7 +136,14 @@ fn traffic(kind: u32, p: &Parts) -> Option<Event> {
         }),
         11 => Event::EndpointDeleted { endpoint },
         12 => Event::EndpointDisabled { endpoint, reason: p.text.clone() },
-        13 => Event::DeliverySucceeded { endpoint, event_seq, attempt, status: p.status, latency_ms: p.number },
+        13 => Event::DeliverySucceeded {
+            endpoint,
+            event_seq,
+            attempt,
+            status: p.status,
+            latency_ms: p.number,
+            response: String::new(),
+        },
         14 => Event::DeliveryFailed {
             endpoint,
             event_seq,
@@ -138,7 +151,10 @@ fn traffic(kind: u32, p: &Parts) -> Option<Event> {
             status: p.full.then_some(p.status.max(1)),
             error: p.text.clone(),
             retry_at: p.time(),
+            latency_ms: 0,
+            response: String::new(),
         },
+        27 => Event::EndpointChanged { endpoint, change: endpoint_change(p) },
         _ => return None,
     })
 }
@@ -171,4 +187,28 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
         }
         _ => return None,
     })
+}
+
+fn endpoint_change(p: &Parts) -> EndpointChange {
+    let old = p.time().map(|until| OldSecret { sealed: vec![1], until });
+    match p.pick % 9 {
+        0 => EndpointChange::SecretRotated { sealed_secret: p.bytes.clone(), old },
+        1 => EndpointChange::Updated {
+            url: p.text.clone(),
+            patterns: vec![p.pattern()],
+            settings: EndpointSettings {
+                filter: p.text.clone(),
+                ordering_key: p.id.clone(),
+                rate_per_s: p.small,
+                sealed_extras: p.bytes.clone(),
+            },
+        },
+        2 => EndpointChange::Paused,
+        3 => EndpointChange::Resumed,
+        4 => EndpointChange::Failing { percent: p.small, since: Timestamp(1), disabled_at: Timestamp(p.number) },
+        5 => EndpointChange::CircuitOpened { until: Timestamp(p.number), trials: p.small },
+        6 => EndpointChange::CircuitClosed,
+        7 => EndpointChange::Recovering { after_seq: 1, through_seq: p.number },
+        _ => EndpointChange::Requeued { seqs: vec![1, p.number] },
+    }
 }

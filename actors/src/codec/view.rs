@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use crate::domain::account::{AiCalled, ApiKeyCreated, Event, ReleaseReason};
+use crate::domain::account::{AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, ReleaseReason};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::task::TaskKind;
 use crate::shard::FeedEntry;
@@ -27,6 +27,7 @@ pub fn event_type(event: &Event) -> String {
         Event::EndpointCreated(_) => "endpoint.created",
         Event::EndpointDeleted { .. } => "endpoint.deleted",
         Event::EndpointDisabled { .. } => "endpoint.disabled",
+        Event::EndpointChanged { change, .. } => endpoint_change_type(change),
         Event::DeliverySucceeded { .. } => "delivery.succeeded",
         Event::DeliveryFailed { .. } => "delivery.failed",
         Event::JobRequested { .. } => "job.requested",
@@ -66,13 +67,15 @@ pub fn data_json(event: &Event) -> Value {
         }
         Event::EndpointDeleted { endpoint } => json!({"endpoint": endpoint}),
         Event::EndpointDisabled { endpoint, reason } => json!({"endpoint": endpoint, "reason": reason}),
-        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms: ms } => {
+        Event::EndpointChanged { endpoint, change } => with(json!({"endpoint": endpoint}), endpoint_change(change)),
+        Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms, response } => {
             let of = json!({"endpoint": endpoint, "event_seq": event_seq, "attempt": attempt});
-            with(of, json!({"status": status, "latency_ms": ms}))
+            with(of, json!({"status": status, "latency_ms": latency_ms, "response": response}))
         }
-        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at } => {
+        Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at, latency_ms, response } => {
             let of = json!({"endpoint": endpoint, "event_seq": event_seq, "attempt": attempt});
-            with(of, json!({"status": status, "error": error, "retry_at_ms": retry_at}))
+            let how = json!({"status": status, "error": error, "retry_at_ms": retry_at});
+            with(with(of, how), json!({"latency_ms": latency_ms, "response": response}))
         }
         Event::JobRequested { job, kind, input, playbook } => {
             json!({"job": job, "kind": kind, "input": input, "playbook": playbook})
@@ -118,6 +121,42 @@ pub fn public_event(account: &AccountId, shard: ShardId, entry: &FeedEntry) -> w
         correlation_id: entry.correlation_id.clone(),
         causation_seq: entry.causation_seq,
         data_json: data_json(&entry.event).to_string(),
+    }
+}
+
+fn endpoint_change_type(change: &EndpointChange) -> &'static str {
+    match change {
+        EndpointChange::Updated { .. } => "endpoint.updated",
+        EndpointChange::SecretRotated { .. } => "endpoint.secret_rotated",
+        EndpointChange::Paused => "endpoint.paused",
+        EndpointChange::Resumed => "endpoint.resumed",
+        EndpointChange::Failing { .. } => "endpoint.failing",
+        EndpointChange::CircuitOpened { .. } => "endpoint.circuit_opened",
+        EndpointChange::CircuitClosed => "endpoint.circuit_closed",
+        EndpointChange::Recovering { .. } => "endpoint.recovering",
+        EndpointChange::Requeued { .. } => "endpoint.requeued",
+    }
+}
+
+fn endpoint_change(change: &EndpointChange) -> Value {
+    match change {
+        EndpointChange::Updated { url, patterns, settings } => {
+            let EndpointSettings { filter, ordering_key, rate_per_s, sealed_extras: _ } = settings;
+            let of = json!({"url": url, "patterns": patterns, "filter": filter});
+            with(of, json!({"ordering_key": ordering_key, "rate_per_s": rate_per_s}))
+        }
+        EndpointChange::SecretRotated { sealed_secret: _, old } => {
+            json!({"old_until_ms": old.as_ref().map(|old| old.until)})
+        }
+        EndpointChange::Paused | EndpointChange::Resumed | EndpointChange::CircuitClosed => json!({}),
+        EndpointChange::Failing { percent, since, disabled_at } => {
+            json!({"percent": percent, "since_ms": since, "disabled_at_ms": disabled_at})
+        }
+        EndpointChange::CircuitOpened { until, trials } => json!({"until_ms": until, "trials": trials}),
+        EndpointChange::Recovering { after_seq, through_seq } => {
+            json!({"after_seq": after_seq, "through_seq": through_seq})
+        }
+        EndpointChange::Requeued { seqs } => json!({"event_seqs": seqs}),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which endpoints may have something to send.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use steward_cluster::clock::Timestamp;
@@ -8,7 +9,7 @@ use steward_cluster::ids::ShardId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::account::{Event, Mark};
+use crate::domain::account::{EndpointChange, Event, Mark};
 use crate::domain::ids::{AccountId, EndpointId};
 use crate::shard::Observer;
 
@@ -22,7 +23,15 @@ struct State {
     /// Those with news that no sender has taken yet.
     woken: HashSet<EndpointKey>,
     /// Those a sender works for, with what stops it.
-    busy: HashMap<EndpointKey, CancellationToken>,
+    busy: HashMap<EndpointKey, Signals>,
+}
+
+/// What the task that works for an endpoint is told.
+#[derive(Clone, Default)]
+pub(super) struct Signals {
+    pub(super) cancel: CancellationToken,
+    /// There is news on the account's feed.
+    pub(super) news: Arc<Notify>,
 }
 
 /// The endpoints of the shards this node leads. An [`Observer`]; the sender reads it.
@@ -55,17 +64,22 @@ impl DeliveryBoard {
     }
 
     /// Takes the woken endpoints that nobody works for yet.
-    pub(super) fn take_woken(&self) -> Vec<(EndpointKey, CancellationToken)> {
+    pub(super) fn take_woken(&self) -> Vec<(EndpointKey, Signals)> {
         let mut state = self.state.lock();
         let free: Vec<_> = state.woken.iter().filter(|key| !state.busy.contains_key(*key)).cloned().collect();
         free.into_iter()
             .map(|key| {
                 state.woken.remove(&key);
-                let cancel = CancellationToken::new();
-                state.busy.insert(key.clone(), cancel.clone());
-                (key, cancel)
+                let signals = Signals::default();
+                state.busy.insert(key.clone(), signals.clone());
+                (key, signals)
             })
             .collect()
+    }
+
+    /// A sender is about to look for news: what came until now is not told again.
+    pub(super) fn looks(&self, key: &EndpointKey) {
+        self.state.lock().woken.remove(key);
     }
 
     /// A sender found nothing more to do. News that came meanwhile wake the endpoint again.
@@ -83,9 +97,38 @@ impl DeliveryBoard {
         let mut state = self.state.lock();
         let Some(endpoints) = state.endpoints.get(account) else { return };
         let keys: Vec<_> = endpoints.iter().map(|endpoint| (account.clone(), endpoint.clone())).collect();
-        state.woken.extend(keys);
+        let mut is_free = false;
+        for key in keys {
+            match state.busy.get(&key) {
+                Some(signals) => signals.news.notify_one(),
+                None => is_free = true,
+            }
+            state.woken.insert(key);
+        }
         drop(state);
-        self.changed.notify_one();
+        if is_free {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A sender works by what it read when it began: it is to begin anew. What senders report themselves they know.
+    fn endpoint_changed(&self, account: &AccountId, endpoint: &EndpointId, change: &EndpointChange) {
+        match change {
+            EndpointChange::Updated { .. }
+            | EndpointChange::SecretRotated { .. }
+            | EndpointChange::Paused
+            | EndpointChange::Resumed
+            | EndpointChange::Recovering { .. }
+            | EndpointChange::Requeued { .. } => {
+                let key = (account.clone(), endpoint.clone());
+                if let Some(signals) = self.state.lock().busy.get(&key) {
+                    signals.cancel.cancel();
+                }
+                self.add(key);
+                self.changed.notify_one();
+            }
+            EndpointChange::Failing { .. } | EndpointChange::CircuitOpened { .. } | EndpointChange::CircuitClosed => {}
+        }
     }
 
     fn remove(&self, account: &AccountId, endpoint: &EndpointId) {
@@ -98,8 +141,8 @@ impl DeliveryBoard {
             }
         }
         state.woken.remove(&key);
-        if let Some(cancel) = state.busy.get(&key) {
-            cancel.cancel();
+        if let Some(signals) = state.busy.get(&key) {
+            signals.cancel.cancel();
         }
     }
 }
@@ -111,6 +154,7 @@ impl Observer for DeliveryBoard {
             Event::EndpointDeleted { endpoint } | Event::EndpointDisabled { endpoint, .. } => {
                 self.remove(account, endpoint);
             }
+            Event::EndpointChanged { endpoint, change } => self.endpoint_changed(account, endpoint, change),
             Event::DeliverySucceeded { .. } | Event::DeliveryFailed { .. } => {}
             Event::AccountCreated { .. }
             | Event::ApiKeyCreated(_)
@@ -150,12 +194,18 @@ impl Observer for DeliveryBoard {
         let mut state = self.state.lock();
         state.endpoints.retain(|account, _| !is_of_shard(account));
         state.woken.retain(|(account, _)| !is_of_shard(account));
-        state.busy.iter().filter(|((account, _), _)| is_of_shard(account)).for_each(|(_, cancel)| cancel.cancel());
+        state
+            .busy
+            .iter()
+            .filter(|((account, _), _)| is_of_shard(account))
+            .for_each(|(_, signals)| signals.cancel.cancel());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn key() -> EndpointKey {
@@ -179,12 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn news_for_an_endpoint_that_nobody_works_for_is_announced() {
+        let board = DeliveryBoard::new();
+        board.add(key());
+        news(&board, &key().0);
+        assert!(board.changed().now_or_never().is_some(), "it was woken before, and nobody came");
+        let (_, signals) = board.take_woken().remove(0);
+        news(&board, &key().0);
+        assert!(signals.news.notified().now_or_never().is_some(), "who works for it is told");
+    }
+
+    #[test]
     fn a_deleted_endpoint_stops_its_sender() {
         let board = DeliveryBoard::new();
         board.add(key());
-        let (_, cancel) = board.take_woken().remove(0);
+        let (_, signals) = board.take_woken().remove(0);
         board.applied(&key().0, 2, Timestamp(0), &Event::EndpointDeleted { endpoint: key().1 });
-        assert!(cancel.is_cancelled());
+        assert!(signals.cancel.is_cancelled());
         board.done(&key());
         news(&board, &key().0);
         assert_eq!(board.take_woken().len(), 0);

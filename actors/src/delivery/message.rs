@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use crate::codec::{data_json, event_type};
@@ -11,17 +10,23 @@ use crate::domain::account::{Endpoint, Event};
 use crate::domain::ids::{AccountId, EndpointId};
 use crate::shard::FeedEntry;
 
-/// Whether the endpoint wants the event. Events about deliveries would echo for ever.
+/// Whether the endpoint subscribes to the event. Events about deliveries and endpoints would echo for ever.
 pub(super) fn wanted(endpoint: &Endpoint, event: &Event) -> bool {
     let about_deliveries = matches!(
         event,
-        Event::DeliverySucceeded { .. } | Event::DeliveryFailed { .. } | Event::EndpointDisabled { .. }
+        Event::DeliverySucceeded { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::EndpointDisabled { .. }
+            | Event::EndpointChanged { .. }
     );
     if about_deliveries {
         return false;
     }
+    if endpoint.patterns.is_empty() {
+        return true;
+    }
     let event_type = event_type(event);
-    endpoint.patterns.is_empty() || endpoint.patterns.iter().any(|pattern| pattern.matches(&event_type))
+    endpoint.patterns.iter().any(|pattern| pattern.matches(&event_type))
 }
 
 /// The same for all attempts: from it a receiver knows a repeat.
@@ -29,9 +34,9 @@ pub(super) fn id(account: &AccountId, endpoint: &EndpointId, seq: u64) -> String
     format!("msg_{account}_{endpoint}_{seq}")
 }
 
-/// The body, in the shape the Standard Webhooks specification recommends: type, timestamp, data.
-pub(super) fn body(account: &AccountId, entry: &FeedEntry) -> Bytes {
-    let body = json!({
+/// What is posted, in the shape the Standard Webhooks specification recommends: type, timestamp, data.
+pub(super) fn document(account: &AccountId, entry: &FeedEntry) -> Value {
+    json!({
         "type": event_type(&entry.event),
         "timestamp": rfc3339(entry.at),
         "data": {
@@ -41,8 +46,16 @@ pub(super) fn body(account: &AccountId, entry: &FeedEntry) -> Bytes {
             "causation_seq": entry.causation_seq,
             "event": data_json(&entry.event),
         },
-    });
-    body.to_string().into()
+    })
+}
+
+/// What a test send posts.
+pub(super) fn test_document(account: &AccountId, endpoint: &EndpointId, now: Timestamp) -> Value {
+    json!({
+        "type": "endpoint.test",
+        "timestamp": rfc3339(now),
+        "data": { "account_id": account, "event": { "endpoint": endpoint } },
+    })
 }
 
 fn rfc3339(at: Timestamp) -> String {

@@ -13,6 +13,7 @@
 
 mod address;
 mod body;
+mod certificate;
 mod connect;
 mod download;
 mod error;
@@ -24,6 +25,8 @@ mod egress_tests;
 mod ssrf_tests;
 
 pub use address::{Network, NotANetwork};
+pub use certificate::CertificateError;
+pub(crate) use certificate::config as certificate_config;
 pub use download::Downloaded;
 pub use error::EgressError;
 pub use policy::EgressPolicy;
@@ -35,6 +38,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -45,7 +49,7 @@ use body::Body;
 use connect::{DialError, GuardedConnector, Resolve, SystemResolver};
 
 /// Idle connections kept per host.
-const IDLE_PER_HOST_MAX: usize = 8;
+const IDLE_PER_HOST_MAX: usize = 64;
 
 /// How long an idle connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(30);
@@ -62,6 +66,7 @@ const OWN_HEADERS: [header::HeaderName; 5] =
 pub struct Egress {
     client: Client<HttpsConnector<GuardedConnector>, Full<Bytes>>,
     policy: Arc<EgressPolicy>,
+    resolver: Arc<dyn Resolve>,
 }
 
 /// A whole answer, of any status.
@@ -96,18 +101,32 @@ impl Egress {
 
     fn with_resolver(policy: EgressPolicy, resolver: Arc<dyn Resolve>) -> Self {
         let policy = Arc::new(policy);
-        let connector = HttpsConnectorBuilder::new()
+        let tls = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .expect("ring supports the default protocol versions")
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(GuardedConnector { policy: policy.clone(), resolver });
+            .expect("ring supports the default protocol versions");
+        Self::over(tls, policy, resolver)
+    }
+
+    /// The same way out for one who shows a certificate. `ca_pem` names the authority of the other side when it is not
+    /// one of the public ones.
+    ///
+    /// # Errors
+    /// What is wrong with the certificate or its key.
+    pub fn with_certificate(&self, chain_pem: &str, key_pem: &str, ca_pem: &str) -> Result<Self, CertificateError> {
+        let config = certificate::config(chain_pem, key_pem, ca_pem)?;
+        let tls = HttpsConnectorBuilder::new().with_tls_config(config);
+        Ok(Self::over(tls, Arc::clone(&self.policy), Arc::clone(&self.resolver)))
+    }
+
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>, policy: Arc<EgressPolicy>, resolver: Arc<dyn Resolve>) -> Self {
+        let guarded = GuardedConnector { policy: policy.clone(), resolver: Arc::clone(&resolver) };
+        let connector = tls.https_or_http().enable_all_versions().wrap_connector(guarded);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .build(connector);
-        Self { client, policy }
+        Self { client, policy, resolver }
     }
 
     /// Posts a body and waits for the whole answer; bytes beyond `max_response_bytes` are left unread.

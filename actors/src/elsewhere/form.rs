@@ -125,6 +125,9 @@ enum RejectionForm {
         max: usize,
     },
     KeyReused,
+    NotYet {
+        format: u16,
+    },
     StaleAttempt {
         job: String,
         #[serde(deserialize_with = "word")]
@@ -153,8 +156,8 @@ mod tests {
 
     use super::*;
     use crate::domain::account::{
-        Account, AiCalled, Command, DeliveryOutcome, Event, Facts, Idempotency, ReleaseReason, RetryAsked, TaskRef,
-        decide,
+        Account, AiCalled, Command, DeliveryOutcome, Event, Facts, Idempotency, Moved, ReleaseReason, Reported,
+        RetryAsked, TaskRef, decide,
     };
     use crate::domain::ids::{EndpointId, JobId};
     use crate::domain::job::Failure;
@@ -178,7 +181,15 @@ mod tests {
             latency_ms: 3,
         };
         let failure = Failure { code: "c".to_owned(), message: "m".to_owned() };
-        let failed = DeliveryOutcome::Failed { status: None, error: "e".to_owned(), retry_after_ms: Some(1) };
+        let failed = DeliveryOutcome::Failed {
+            status: None,
+            error: "e".to_owned(),
+            retry_after_ms: Some(1),
+            latency_ms: 2,
+            response: "r".to_owned(),
+        };
+        let reported = Reported { event_seq: 4, outcome: failed };
+        let moved = Moved { is_recovery: false, through_seq: 9, pending: vec![5] };
         let result = json!({"blob": "ab", "n": 1.5, "list": [null, true]});
         vec![
             Command::StartTask { job, task: TaskKind::Fetch, worker: "node-1/b".to_owned() },
@@ -189,7 +200,8 @@ mod tests {
             Command::ReportFailure { task: task.clone(), failure, retry: RetryAsked::AfterMs(5) },
             Command::ReleaseTask { task, reason: ReleaseReason::Drained },
             Command::SkipDeliveries { endpoint: endpoint.clone(), through_seq: 9 },
-            Command::ReportDelivery { endpoint, event_seq: 4, outcome: failed },
+            Command::ReportDelivery { endpoint: endpoint.clone(), reported: reported.clone() },
+            Command::ReportDeliveries { endpoint, moved: vec![moved], outcomes: vec![reported] },
         ]
     }
 

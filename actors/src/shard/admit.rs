@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ExecuteError;
 use crate::domain::account::Command;
-use crate::domain::account::limits::JSON_BYTES_MAX;
+use crate::domain::account::limits::{JSON_BYTES_MAX, RESPONSE_BYTES_MAX};
 
 /// When a refused sender may come back.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -102,6 +102,7 @@ impl Permit {
 /// What a command takes in memory, at most.
 pub(crate) fn weight(command: &Command) -> usize {
     let payload = match command {
+        Command::ReportDeliveries { outcomes, .. } => outcomes.len() * RESPONSE_BYTES_MAX,
         Command::AcceptWebhook(webhook) => webhook.body.len(),
         Command::CreateJob { .. } | Command::ReportSuccess { .. } | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
         Command::CreateAccount { .. }
@@ -111,10 +112,16 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::DeletePlaybook { .. }
         | Command::CreateSource(_)
         | Command::DeleteSource { .. }
-        | Command::CreateEndpoint(_)
+        | Command::CreateEndpoint(..)
         | Command::DeleteEndpoint { .. }
         | Command::SkipDeliveries { .. }
         | Command::ReportDelivery { .. }
+        | Command::UpdateEndpoint { .. }
+        | Command::RotateEndpointSecret { .. }
+        | Command::PauseEndpoint { .. }
+        | Command::ResumeEndpoint { .. }
+        | Command::RecoverDeliveries { .. }
+        | Command::RequeueDeliveries { .. }
         | Command::CancelJob { .. }
         | Command::StartTask { .. }
         | Command::ReportProgress { .. }

@@ -15,8 +15,8 @@ use super::rows::{Family, Place};
 use super::{Reads, shard_of, wake};
 use crate::codec::Decision;
 use crate::domain::account::{
-    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointCreated, Event, Facts, Playbook,
-    ReleaseReason, RetryAsked, Role, SourceCreated, TaskRef, Trust, WebhookAccepted, decide,
+    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointCreated, EndpointSettings, Event, Facts,
+    Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceCreated, TaskRef, Trust, WebhookAccepted, decide,
 };
 use crate::domain::ids::{AccountId, Id, JobId};
 use crate::domain::job::{Failure, Job, JobKind};
@@ -24,7 +24,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 21;
+const COMMANDS: u8 = 27;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -35,6 +35,20 @@ struct Model {
 
 fn id<Of>(name: &str, pick: u8) -> Id<Of> {
     Id::parse(&format!("{name}-{}", pick % 3)).unwrap()
+}
+
+fn outcome(pick: u8) -> DeliveryOutcome {
+    match pick % 4 {
+        0 | 1 => DeliveryOutcome::Delivered { status: 200, latency_ms: 1, response: "ok".to_owned() },
+        2 => DeliveryOutcome::Failed {
+            status: None,
+            error: "no".to_owned(),
+            retry_after_ms: None,
+            latency_ms: 0,
+            response: String::new(),
+        },
+        _ => DeliveryOutcome::Gone,
+    }
 }
 
 impl Model {
@@ -74,27 +88,44 @@ impl Model {
                 content_type: String::new(),
                 body: "{}".into(),
             }),
-            8 => Command::CreateEndpoint(EndpointCreated {
-                endpoint: id("endpoint", a),
-                url: "https://a".to_owned(),
-                patterns: vec![],
-                sealed_secret: vec![b],
-            }),
+            8 => {
+                let url = "https://a".to_owned();
+                let new =
+                    EndpointCreated { endpoint: id("endpoint", a), url, patterns: vec![], sealed_secret: vec![b] };
+                let settings = EndpointSettings { rate_per_s: u32::from(b % 2), ..EndpointSettings::default() };
+                Command::CreateEndpoint(new, settings)
+            }
             9 => Command::DeleteEndpoint { endpoint: id("endpoint", a) },
             10 => Command::SkipDeliveries { endpoint: id("endpoint", a), through_seq: u64::from(b) },
             11 | 12 => {
-                let outcome = match b % 3 {
-                    0 => DeliveryOutcome::Delivered { status: 200, latency_ms: 1 },
-                    1 => DeliveryOutcome::Failed { status: None, error: "no".to_owned(), retry_after_ms: None },
-                    _ => DeliveryOutcome::Gone,
-                };
-                let event_seq = self.account.last_seq;
-                Command::ReportDelivery { endpoint: id("endpoint", a), event_seq, outcome }
+                let reported = Reported { event_seq: self.account.last_seq, outcome: outcome(b) };
+                Command::ReportDelivery { endpoint: id("endpoint", a), reported }
             }
+            21..27 => self.endpoint_command(op, a, b),
             13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
             _ => self.task_command(op, a, b),
+        }
+    }
+
+    /// A command about an endpoint whose deliveries overtake each other.
+    fn endpoint_command(&self, op: u8, a: u8, b: u8) -> Command {
+        let (endpoint, last) = (id("endpoint", a), self.account.last_seq);
+        let back = |by: u8| last.saturating_sub(u64::from(by)).max(1);
+        match op % COMMANDS {
+            21 => Command::RequeueDeliveries { endpoint, event_seqs: vec![back(b % 8), back(b % 5)] },
+            22 => Command::RecoverDeliveries { endpoint, after_seq: back(b), through_seq: back(b % 4) },
+            23 if b.is_multiple_of(2) => Command::PauseEndpoint { endpoint },
+            23 => Command::ResumeEndpoint { endpoint },
+            24 => Command::RotateEndpointSecret { endpoint, sealed_secret: vec![b], grace_ms: u64::from(b % 2) },
+            _ => {
+                let seqs = [back(b % 3), back(b % 7)];
+                let moved =
+                    Moved { is_recovery: b.is_multiple_of(5), through_seq: back(b % 2), pending: seqs[1..].to_vec() };
+                let outcomes = seqs.map(|event_seq| Reported { event_seq, outcome: outcome(b.wrapping_add(op)) });
+                Command::ReportDeliveries { endpoint, moved: vec![moved], outcomes: outcomes.to_vec() }
+            }
         }
     }
 
@@ -119,7 +150,7 @@ impl Model {
                 task: at,
                 reason: [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver][usize::from(a % 2)],
             },
-            _ if a.is_multiple_of(5) => Command::CancelJob { job: at.job },
+            20 if a.is_multiple_of(5) => Command::CancelJob { job: at.job },
             _ => Command::ReportCheckpoint { task: at, state: json!({"at": b}) },
         }
     }
@@ -147,6 +178,7 @@ impl Model {
     }
 
     fn fold(&mut self, decision: &Decision) {
+        decision.marks.iter().for_each(|mark| self.account.mark(mark));
         for (seq, cause_seq, event) in decision.numbered() {
             self.account.evolve(seq, decision.at, cause_seq, event);
             for (job, state) in &self.account.jobs {
@@ -157,7 +189,6 @@ impl Model {
             }
             self.events.push(event.clone());
         }
-        decision.marks.iter().for_each(|mark| self.account.mark(mark));
     }
 
     #[track_caller]

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use steward_cluster::clock::Timestamp;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, StoreError};
 
+use super::endpoint_rows;
 use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
 use super::shard_of;
 use super::wake::{first_seq, newest, outline, time_of, wake};
 use crate::blob::BlobHash;
-use crate::codec::{decode_feed_row, time_of_feed_row};
+use crate::codec::{Barrier, decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
-use crate::domain::account::{Account, Endpoint, Event, Source};
+use crate::domain::account::{Account, Endpoint, Event, Pending, Source};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
 use crate::domain::job::Job;
 
@@ -127,6 +129,56 @@ impl Reads {
             decode_feed_row(seq, value).map_err(|error| place.damaged(Family::Feed, error))
         };
         rows.into_iter().map(entry).collect()
+    }
+
+    /// An endpoint as it is now, without what is pending there.
+    pub(crate) fn endpoint(&self, account: &AccountId, id: &EndpointId) -> Result<Option<Endpoint>, ReadError> {
+        self.place(account).read(&*self.store, Family::Endpoint, id.as_str())
+    }
+
+    /// An event pending at an endpoint.
+    pub(crate) fn pending(&self, account: &AccountId, id: &EndpointId, seq: u64) -> Result<Option<Pending>, ReadError> {
+        endpoint_rows::one_pending(&*self.store, self.place(account), id, seq)
+    }
+
+    /// Events about attempts at an endpoint, newest first, before a number. Those the feed no longer keeps are left out.
+    pub fn attempts(
+        &self,
+        account: &AccountId,
+        id: &EndpointId,
+        before_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<FeedEntry>, ReadError> {
+        let place = self.place(account);
+        let range = place.endpoint_seqs(Family::Attempt, id, 0, before_seq);
+        let rows = self.store.scan(&range, Direction::Backward, limit)?;
+        let entry = |(key, _): (Bytes, Bytes)| {
+            let seq = place.last_number(Family::Attempt, &key)?;
+            let row = self.store.get(&place.seq_key(Family::Feed, seq))?;
+            let entry = row.map(|row| decode_feed_row(seq, row)).transpose();
+            entry.map_err(|error| place.damaged(Family::Feed, error))
+        };
+        rows.into_iter().filter_map(|row| entry(row).transpose()).collect()
+    }
+
+    /// Events given up at an endpoint, from one number through another.
+    pub fn dead(
+        &self,
+        account: &AccountId,
+        id: &EndpointId,
+        from: u64,
+        through: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, ReadError> {
+        let place = self.place(account);
+        let range = place.endpoint_seqs(Family::Dead, id, from, through.saturating_add(1));
+        let rows = self.store.scan(&range, Direction::Forward, limit)?;
+        rows.iter().map(|(key, _)| place.last_number(Family::Dead, key)).collect()
+    }
+
+    /// The format in force in the account's shard.
+    pub(crate) fn format(&self, account: &AccountId) -> Result<Format, ReadError> {
+        Ok(Barrier::read(&*self.store, self.shard_of(account))?.map_or(Format::FIRST, |barrier| barrier.format))
     }
 
     /// The account's own time, which never goes back: that of its newest event.

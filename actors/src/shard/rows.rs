@@ -15,6 +15,9 @@
 //! | `JobBySeq` | seq of its request | job id |
 //! | `OpenJob` | job id | – |
 //! | `Consumer` | consumer id | the number it acknowledged |
+//! | `Pending` | endpoint · 0 · seq | failed attempts (4 bytes) and when the next is due (8) |
+//! | `Dead` | endpoint · 0 · seq | when it was given up |
+//! | `Attempt` | endpoint · 0 · seq of the event about it | number of the event it was about |
 //! | `Blob` | hash | – |
 //! | `Document` | document | JSON |
 //!
@@ -39,7 +42,7 @@ use steward_cluster::store::{Direction, KeyRange, StateStore, shard_prefix};
 
 use super::ReadError;
 use crate::domain::account::{Answer, Idempotency};
-use crate::domain::ids::{AccountId, Id};
+use crate::domain::ids::{AccountId, EndpointId, Id};
 
 /// The kinds of row there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub(crate) enum Family {
     Entry,
     Lost,
     ShardConsumer,
+    Pending,
+    Dead,
+    Attempt,
 }
 
 /// Bytes before the account in a key.
@@ -95,6 +101,9 @@ impl Family {
             Self::Entry => 18,
             Self::Lost => 19,
             Self::ShardConsumer => 20,
+            Self::Pending => 21,
+            Self::Dead => 22,
+            Self::Attempt => 23,
         }
     }
 
@@ -121,6 +130,9 @@ impl Family {
             Self::Entry => "entry",
             Self::Lost => "note of what was forgotten",
             Self::ShardConsumer => "consumer of everything",
+            Self::Pending => "pending delivery",
+            Self::Dead => "delivery given up",
+            Self::Attempt => "attempt at a delivery",
         }
     }
 }
@@ -165,6 +177,27 @@ impl Place<'_> {
         rest.push(SEPARATOR);
         rest.extend_from_slice(&bounded(delivery.as_bytes()));
         self.key(Family::Delivery, &rest)
+    }
+
+    /// The key of a row about an event and an endpoint.
+    pub(crate) fn endpoint_key(&self, family: Family, endpoint: &EndpointId, seq: u64) -> Vec<u8> {
+        [&self.endpoint_prefix(family, endpoint)[..], &seq.to_be_bytes()].concat()
+    }
+
+    /// What the keys of such rows begin with.
+    pub(crate) fn endpoint_prefix(&self, family: Family, endpoint: &EndpointId) -> Vec<u8> {
+        self.key(family, &[endpoint.as_str().as_bytes(), &[SEPARATOR]].concat())
+    }
+
+    /// Rows of an endpoint about events from one number to before another.
+    pub(crate) fn endpoint_seqs(&self, family: Family, endpoint: &EndpointId, from: u64, before: u64) -> KeyRange {
+        let (start, end) = (self.endpoint_key(family, endpoint, from), self.endpoint_key(family, endpoint, before));
+        KeyRange::between(&start, &end)
+    }
+
+    /// The number at the end of a key.
+    pub(crate) fn last_number(&self, family: Family, key: &[u8]) -> Result<u64, ReadError> {
+        self.number(family, key.last_chunk::<8>().map_or(&[][..], |number| number))
     }
 
     /// The key of the row that remembers an answer.

@@ -5,8 +5,8 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::LogIndex;
 use steward_cluster::store::{Direction, StateStore};
 
-use super::ReadError;
 use super::rows::{Family, Head, Place};
+use super::{ReadError, endpoint_rows};
 use crate::codec::{index_of_feed_row, time_of_feed_row};
 use crate::domain::account::Account;
 use crate::domain::account::limits::{ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SOURCES_MAX};
@@ -23,6 +23,9 @@ pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account,
     account.sources = place.read_all::<of::Source, _>(store, Family::Source, SOURCES_MAX)?.into_iter().collect();
     account.endpoints =
         place.read_all::<of::Endpoint, _>(store, Family::Endpoint, ENDPOINTS_MAX)?.into_iter().collect();
+    for (endpoint, state) in &mut account.endpoints {
+        state.pending = endpoint_rows::pending(store, place, endpoint)?.into_iter().collect();
+    }
     account.playbooks =
         place.read_all::<of::Playbook, _>(store, Family::Playbook, PLAYBOOKS_MAX)?.into_iter().collect();
     account.jobs = open_jobs(store, place)?.into_iter().collect();

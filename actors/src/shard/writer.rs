@@ -18,6 +18,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use steward_cluster::format::Format;
 use steward_cluster::ids::{ShardId, Term};
 use steward_cluster::raft::{DriverHandle, Proposal, ProposeError};
 
@@ -123,6 +124,11 @@ impl Writer {
     /// Whether everything up to the ticket can be read.
     pub(crate) fn is_applied(&self, ticket: Ticket) -> bool {
         ticket.0 <= self.durable.load(Ordering::Acquire)
+    }
+
+    /// The format in force in the shard.
+    pub(crate) fn format(&self) -> Format {
+        self.driver.status(self.shard).map_or(Format::FIRST, |status| status.format)
     }
 
     /// The newest ticket given out.

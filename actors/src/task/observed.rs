@@ -32,6 +32,7 @@ impl Observer for TaskBoard {
             | Event::EndpointCreated(_)
             | Event::EndpointDeleted { .. }
             | Event::EndpointDisabled { .. }
+            | Event::EndpointChanged { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::TaskProgressed { .. }

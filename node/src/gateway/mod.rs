@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use steward_actors::blob::BlobStore;
+use steward_actors::delivery::Tester;
 use steward_actors::seal::Sealer;
 use steward_cluster::clock::Clock;
 
@@ -41,6 +42,7 @@ pub(crate) struct Gateway {
     pub(crate) router: Router,
     pub(crate) auth: auth::Authenticator,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) tester: Tester,
     pub(crate) blobs: BlobStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) readiness: Readiness,

@@ -124,6 +124,7 @@ impl Api {
             url: url.to_owned(),
             patterns: vec![pattern.to_owned()],
             secret: secret.to_owned(),
+            ..CreateEndpointRequest::default()
         };
         self.webhooks().create_endpoint(request).await.expect("the endpoint is created");
     }

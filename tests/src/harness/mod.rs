@@ -50,7 +50,7 @@ pub use network::Network;
 pub use node::{Node, NodeBuilder};
 pub use outside::{Answer, Outside, Seen};
 pub use process::{Build, Launch, NodeProcess, steward_beside};
-pub use sign::{Delivery, Platform};
+pub use sign::{Delivery, Platform, standard_signature};
 pub use strace::Tracer;
 pub use throttle::Throttle;
 pub use tools::{Media, children_of, looped, probe, workspace};

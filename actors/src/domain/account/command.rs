@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::event::{AiCalled, ApiKeyCreated, EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
-use super::state::Playbook;
+use super::state::{EndpointSettings, Playbook};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind};
+use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
 /// One attempt at one task: the fence of everything its worker reports.
@@ -48,20 +49,61 @@ pub enum Command {
     #[serde(skip)]
     AcceptWebhook(WebhookAccepted),
     #[serde(skip)]
-    CreateEndpoint(EndpointCreated),
+    CreateEndpoint(EndpointCreated, EndpointSettings),
+    #[serde(skip)]
+    UpdateEndpoint {
+        endpoint: EndpointId,
+        url: String,
+        patterns: Vec<Pattern>,
+        settings: EndpointSettings,
+    },
     #[serde(skip)]
     DeleteEndpoint {
         endpoint: EndpointId,
+    },
+    #[serde(skip)]
+    RotateEndpointSecret {
+        endpoint: EndpointId,
+        sealed_secret: Vec<u8>,
+        /// How long the secret before it still signs.
+        grace_ms: u64,
+    },
+    #[serde(skip)]
+    PauseEndpoint {
+        endpoint: EndpointId,
+    },
+    #[serde(skip)]
+    ResumeEndpoint {
+        endpoint: EndpointId,
+    },
+    /// Sends a window of the feed once more.
+    #[serde(skip)]
+    RecoverDeliveries {
+        endpoint: EndpointId,
+        after_seq: u64,
+        through_seq: u64,
+    },
+    /// Sends these events once more.
+    #[serde(skip)]
+    RequeueDeliveries {
+        endpoint: EndpointId,
+        event_seqs: Vec<u64>,
     },
     /// Events up to here are not wanted by the endpoint.
     SkipDeliveries {
         endpoint: EndpointId,
         through_seq: u64,
     },
+    /// An attempt on the event behind the cursor.
     ReportDelivery {
         endpoint: EndpointId,
-        event_seq: u64,
-        outcome: DeliveryOutcome,
+        reported: Reported,
+    },
+    /// Attempts on any events up to where the sender has come.
+    ReportDeliveries {
+        endpoint: EndpointId,
+        moved: Vec<Moved>,
+        outcomes: Vec<Reported>,
     },
     #[serde(skip)]
     CreateJob {
@@ -116,19 +158,40 @@ pub enum Command {
     },
 }
 
+/// How far a sender has come, in the feed or in the endpoint's recovery.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Moved {
+    pub is_recovery: bool,
+    pub through_seq: u64,
+    /// Wanted events up to there that are still to be delivered and were not pending before.
+    pub pending: Vec<u64>,
+}
+
+/// An attempt at an event.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Reported {
+    pub event_seq: u64,
+    pub outcome: DeliveryOutcome,
+}
+
 /// What became of one attempt at a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DeliveryOutcome {
     Delivered {
         status: u16,
         latency_ms: u64,
+        response: String,
     },
     /// The receiver is gone for good (410).
     Gone,
+    /// The event is no longer kept.
+    Forgotten,
     Failed {
         status: Option<u16>,
         error: String,
         retry_after_ms: Option<u64>,
+        latency_ms: u64,
+        response: String,
     },
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
-use super::state::{Playbook, Role, Trust};
+use super::state::{EndpointSettings, OldSecret, Playbook, Role, Trust};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind};
 use crate::domain::pattern::Pattern;
@@ -54,6 +54,44 @@ pub struct EndpointCreated {
     pub url: String,
     pub patterns: Vec<Pattern>,
     pub sealed_secret: Vec<u8>,
+}
+
+/// What became of an endpoint after it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointChange {
+    Updated {
+        url: String,
+        patterns: Vec<Pattern>,
+        settings: EndpointSettings,
+    },
+    SecretRotated {
+        sealed_secret: Vec<u8>,
+        /// The one before, for the time of grace.
+        old: Option<OldSecret>,
+    },
+    Paused,
+    /// Enabled again, whatever had stopped it.
+    Resumed,
+    /// It has been failing for so much of the time after which it is disabled.
+    Failing {
+        percent: u32,
+        since: Timestamp,
+        disabled_at: Timestamp,
+    },
+    CircuitOpened {
+        until: Timestamp,
+        trials: u32,
+    },
+    CircuitClosed,
+    /// A window of the feed is sent once more.
+    Recovering {
+        after_seq: u64,
+        through_seq: u64,
+    },
+    /// These events are sent once more.
+    Requeued {
+        seqs: Vec<u64>,
+    },
 }
 
 /// A call of a model.
@@ -113,12 +151,18 @@ pub enum Event {
         endpoint: EndpointId,
         reason: String,
     },
+    EndpointChanged {
+        endpoint: EndpointId,
+        change: EndpointChange,
+    },
     DeliverySucceeded {
         endpoint: EndpointId,
         event_seq: u64,
         attempt: u32,
         status: u16,
         latency_ms: u64,
+        /// The beginning of what the receiver answered.
+        response: String,
     },
     DeliveryFailed {
         endpoint: EndpointId,
@@ -128,6 +172,9 @@ pub enum Event {
         error: String,
         /// None: given up.
         retry_at: Option<Timestamp>,
+        latency_ms: u64,
+        /// The beginning of what the receiver answered.
+        response: String,
     },
     JobRequested {
         job: JobId,
@@ -209,6 +256,13 @@ pub enum Mark {
     EndpointSkipped {
         endpoint: EndpointId,
         through_seq: u64,
+    },
+    /// Events up to here, of the feed or of the endpoint's recovery, are done with or pending; these became pending.
+    EndpointMoved {
+        endpoint: EndpointId,
+        is_recovery: bool,
+        through_seq: u64,
+        pending: Vec<u64>,
     },
     FeedTrimmed {
         first_seq: u64,

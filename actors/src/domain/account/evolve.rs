@@ -1,9 +1,13 @@
 //! Events into state. Total: an event is a fact, so applying it cannot fail and recovery is a plain fold.
 
+use std::collections::BTreeMap;
+
 use steward_cluster::clock::Timestamp;
 
-use super::event::{ApiKeyCreated, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated};
-use super::state::{Account, ApiKey, Endpoint, Source};
+use super::event::{ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated};
+use super::state::{
+    Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, Pending, Recovery, Source,
+};
 use crate::domain::ids::{EndpointId, JobId};
 use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
 use crate::domain::task::TaskKind;
@@ -29,11 +33,14 @@ impl Account {
             Event::EndpointDisabled { endpoint, reason } => {
                 self.change_endpoint(endpoint, |endpoint| endpoint.disabled = Some(reason.clone()));
             }
+            Event::EndpointChanged { endpoint, change } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.changed(change));
+            }
             Event::DeliverySucceeded { endpoint, event_seq, .. } => {
-                self.change_endpoint(endpoint, |endpoint| endpoint.move_to(*event_seq));
+                self.change_endpoint(endpoint, |endpoint| endpoint.succeeded(*event_seq, at));
             }
             Event::DeliveryFailed { endpoint, event_seq, retry_at, .. } => {
-                self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *retry_at));
+                self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *retry_at, at));
             }
             Event::JobRequested { job, kind, input, .. } => {
                 let requested = Job::requested(*kind, input.clone(), seq, cause_seq, at);
@@ -63,6 +70,9 @@ impl Account {
             Mark::EndpointSkipped { endpoint, through_seq } => {
                 self.change_endpoint(endpoint, |endpoint| endpoint.move_to(*through_seq));
             }
+            Mark::EndpointMoved { endpoint, is_recovery, through_seq, pending } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.moved(*is_recovery, *through_seq, pending));
+            }
             Mark::FeedTrimmed { first_seq } => self.first_seq = *first_seq,
         }
     }
@@ -89,6 +99,13 @@ impl Account {
             cursor: seq,
             failed_attempts: 0,
             retry_at: None,
+            settings: EndpointSettings::default(),
+            old_secret: None,
+            is_paused: false,
+            health: Health::default(),
+            recovery: None,
+            counts: DeliveryCounts::default(),
+            pending: BTreeMap::new(),
         };
         self.endpoints.insert(endpoint, state);
     }
@@ -113,12 +130,80 @@ impl Endpoint {
         self.retry_at = None;
     }
 
-    fn failed(&mut self, event_seq: u64, retry_at: Option<Timestamp>) {
-        if retry_at.is_none() {
-            self.move_to(event_seq); // Given up.
+    /// Up to the cursor it was pending; behind it deliveries do not overtake each other.
+    fn succeeded(&mut self, event_seq: u64, at: Timestamp) {
+        if event_seq > self.cursor {
+            return self.move_to(event_seq);
+        }
+        self.pending.remove(&event_seq);
+        self.health = Health::default();
+        self.counts.delivered += 1;
+        self.counts.last_success_at = Some(at);
+    }
+
+    fn failed(&mut self, event_seq: u64, retry_at: Option<Timestamp>, at: Timestamp) {
+        if event_seq > self.cursor {
+            if retry_at.is_none() {
+                self.move_to(event_seq); // Given up.
+            } else {
+                self.failed_attempts += 1;
+                self.retry_at = retry_at;
+            }
+            return;
+        }
+        self.health.failures_in_row = self.health.failures_in_row.saturating_add(1);
+        self.health.failing_since.get_or_insert(at);
+        self.counts.failed_attempts += 1;
+        self.counts.last_failure_at = Some(at);
+        if let Some(retry_at) = retry_at {
+            let pending = self.pending.entry(event_seq).or_default();
+            *pending = Pending { failed_attempts: pending.failed_attempts + 1, retry_at };
         } else {
-            self.failed_attempts += 1;
-            self.retry_at = retry_at;
+            self.pending.remove(&event_seq);
+            self.counts.dead += 1;
+        }
+    }
+
+    fn moved(&mut self, is_recovery: bool, through_seq: u64, pending: &[u64]) {
+        if is_recovery {
+            let moved = self.recovery.map(|recovery| Recovery { cursor: through_seq, ..recovery });
+            self.recovery = moved.filter(|recovery| recovery.cursor < recovery.through_seq);
+        } else {
+            self.move_to(through_seq);
+        }
+        for seq in pending {
+            self.pending.entry(*seq).or_default();
+        }
+    }
+
+    fn changed(&mut self, change: &EndpointChange) {
+        match change {
+            EndpointChange::Updated { url, patterns, settings } => {
+                self.url.clone_from(url);
+                self.patterns.clone_from(patterns);
+                self.settings.clone_from(settings);
+            }
+            EndpointChange::SecretRotated { sealed_secret, old } => {
+                self.sealed_secret.clone_from(sealed_secret);
+                self.old_secret.clone_from(old);
+            }
+            EndpointChange::Paused => self.is_paused = true,
+            EndpointChange::Resumed => {
+                self.is_paused = false;
+                self.disabled = None;
+                self.health = Health::default();
+            }
+            EndpointChange::Failing { percent, .. } => self.health.warned_percent = *percent,
+            EndpointChange::CircuitOpened { until, trials } => {
+                self.health.circuit = Some(Circuit { until: *until, trials: *trials });
+            }
+            EndpointChange::CircuitClosed => self.health.circuit = None,
+            EndpointChange::Recovering { after_seq, through_seq } => {
+                self.recovery = Some(Recovery { cursor: *after_seq, through_seq: *through_seq });
+            }
+            EndpointChange::Requeued { seqs } => {
+                self.pending.extend(seqs.iter().map(|seq| (*seq, Pending::default())));
+            }
         }
     }
 }
@@ -166,6 +251,7 @@ impl Job {
             | Event::EndpointCreated(_)
             | Event::EndpointDeleted { .. }
             | Event::EndpointDisabled { .. }
+            | Event::EndpointChanged { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::JobRequested { .. }

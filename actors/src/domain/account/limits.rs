@@ -28,5 +28,27 @@ pub const TASK_FAILURES_MAX: u32 = 5;
 pub const TASK_BACK_OFF_MS_MIN: u64 = 1_000;
 /// The longest wait between attempts at a task.
 pub const TASK_BACK_OFF_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Events pending at an endpoint; the feed behind its cursor has no limit but the retention.
+pub const PENDING_MAX: usize = 4_096;
+/// Events that one command sends once more.
+pub const REQUEUED_MAX: usize = 256;
+/// Failures in a row that open an endpoint's circuit.
+pub const CIRCUIT_FAILURES: u32 = 10;
+/// The first wait of an open circuit; it doubles with each failed attempt.
+pub const CIRCUIT_WAIT_MS_MIN: u64 = 5_000;
+/// The longest wait of an open circuit.
+pub const CIRCUIT_WAIT_MS_MAX: u64 = 10 * 60 * 1_000;
+/// How long an endpoint may fail without a success before it is disabled.
+pub const FAILING_MS_MAX: u64 = 5 * 24 * 3_600 * 1_000;
+/// Hundredths of that time after which its owner is told.
+pub const FAILING_WARNINGS: [u32; 3] = [50, 70, 90];
+/// Headers that an endpoint asks for.
+pub const EXTRA_HEADERS_MAX: usize = 16;
+/// Bytes of an endpoint's headers and credentials.
+pub const EXTRA_BYTES_MAX: usize = 32 * 1024;
+/// Characters of a filter expression.
+pub const FILTER_CHARS_MAX: usize = 1_024;
+/// Bytes of a receiver's answer that are kept.
+pub const RESPONSE_BYTES_MAX: usize = 4_096;
 /// Waits between attempts at a delivery; after the last one it is given up.
 pub const DELIVERY_RETRY_MS: [u64; 7] = [5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 36_000_000];

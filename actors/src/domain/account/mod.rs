@@ -15,9 +15,15 @@ pub mod limits;
 mod playbook;
 mod state;
 
-pub use command::{Asked, Command, DeliveryOutcome, Facts, Idempotency, RetryAsked, TaskRef};
+pub use command::{Asked, Command, DeliveryOutcome, Facts, Idempotency, Moved, Reported, RetryAsked, TaskRef};
 pub(crate) use decide::blobs_of;
 pub use decide::{Answer, Decided, Rejection, decide};
-pub use event::{AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated, WebhookAccepted};
+pub use event::{
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated,
+    WebhookAccepted,
+};
 pub use playbook::render;
-pub use state::{Account, ApiKey, Endpoint, Playbook, Role, Source, Trust};
+pub use state::{
+    Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, OldSecret, Pending, Playbook,
+    Recovery, Role, Source, Trust,
+};

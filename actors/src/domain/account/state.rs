@@ -60,9 +60,96 @@ pub struct Endpoint {
     pub disabled: Option<String>,
     /// The last event that is done with: delivered, not wanted or given up.
     pub cursor: u64,
-    /// Attempts that failed on the event being delivered.
+    /// Attempts that failed on the event behind the cursor; only while deliveries may not overtake each other.
     pub failed_attempts: u32,
     pub retry_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub settings: EndpointSettings,
+    /// The secret before this one, while receivers may still verify with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub old_secret: Option<OldSecret>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_paused: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: Health,
+    /// A window of the feed that is sent once more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub recovery: Option<Recovery>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub counts: DeliveryCounts,
+    /// Events up to the cursor, or of a recovery, that are still to be delivered. Rows of their own.
+    #[serde(skip)]
+    pub pending: BTreeMap<u64, Pending>,
+}
+
+/// What an endpoint was asked for beside its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSettings {
+    /// JMESPath over what would be posted; empty lets everything through.
+    pub filter: String,
+    /// JSON pointer into what would be posted: equal values are delivered in order. Empty: no order.
+    pub ordering_key: String,
+    /// Posts a second; 0 means no limit.
+    pub rate_per_s: u32,
+    /// Headers and credentials, sealed; empty when there are none.
+    pub sealed_extras: Vec<u8>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSecret {
+    pub sealed: Vec<u8>,
+    pub until: Timestamp,
+}
+
+/// How an endpoint has been answering.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub failures_in_row: u32,
+    /// The first failure since the last success.
+    pub failing_since: Option<Timestamp>,
+    /// The last warning that it will be disabled.
+    pub warned_percent: u32,
+    pub circuit: Option<Circuit>,
+}
+
+/// Nothing is sent until then; then one attempt decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circuit {
+    pub until: Timestamp,
+    /// Failed attempts since it opened.
+    pub trials: u32,
+}
+
+/// A window of the feed that is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The last event of it that is done with or pending.
+    pub cursor: u64,
+    pub through_seq: u64,
+}
+
+/// Deliveries of an endpoint since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCounts {
+    pub delivered: u64,
+    pub failed_attempts: u64,
+    /// Events given up.
+    pub dead: u64,
+    pub last_success_at: Option<Timestamp>,
+    pub last_failure_at: Option<Timestamp>,
+}
+
+/// An event that is still to be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    pub failed_attempts: u32,
+    /// Zero: at once.
+    pub retry_at: Timestamp,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// When this event, do this job.

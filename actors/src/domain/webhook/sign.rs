@@ -1,4 +1,4 @@
-//! Signs outbound deliveries by Standard Webhooks v1, so that receivers can use a library they already have.
+//! Signs outbound deliveries by Standard Webhooks v1 and v1a, so that receivers can use a library they already have.
 //!
 //! Called by the delivery runner. While a secret is being rotated the delivery carries one signature per live
 //! secret, and a receiver that knows either accepts it.
@@ -8,12 +8,16 @@ use std::ops::RangeInclusive;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use steward_cluster::clock::Timestamp;
 
 /// What secrets start with where people see them, so that leaked ones can be searched for.
 const SECRET_PREFIX: &str = "whsec_";
+/// The same for private keys, and for the public ones that belong to them.
+const PRIVATE_PREFIX: &str = "whsk_";
+const PUBLIC_PREFIX: &str = "whpk_";
 
 /// How long a key may be, by the standard.
 const KEY_BYTES: RangeInclusive<usize> = 24..=64;
@@ -61,11 +65,14 @@ pub fn sign<S: AsRef<[u8]>>(
     let seconds = (sent_at.0 / 1000).to_string();
     let mut signatures = Vec::with_capacity(secrets.len());
     for (index, secret) in secrets.iter().enumerate() {
+        let pieces = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
+        if let Some(key) = signing_key(secret.as_ref()) {
+            signatures.push(format!("v1a,{}", BASE64.encode(key.sign(&pieces.concat()).to_bytes())));
+            continue;
+        }
         let key = key(secret.as_ref()).filter(|key| !key.is_empty()).ok_or(SignError::BadSecret { index })?;
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
-        for piece in [id.as_bytes(), b".", seconds.as_bytes(), b".", body] {
-            mac.update(piece);
-        }
+        pieces.iter().for_each(|piece| mac.update(piece));
         signatures.push(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())));
     }
     Ok([("webhook-id", id.to_owned()), ("webhook-timestamp", seconds), ("webhook-signature", signatures.join(" "))])
@@ -77,9 +84,30 @@ pub fn secret(key: &[u8; 32]) -> String {
     format!("{SECRET_PREFIX}{}", BASE64.encode(key))
 }
 
-/// Whether an owner's own secret is of the standard's form: `whsec_` and base64 of 24 to 64 bytes.
+/// What receivers verify with, when a secret is a private key; none when it is shared with them.
+#[must_use]
+pub fn public_key(secret: &str) -> Option<String> {
+    let key = signing_key(secret.as_bytes())?;
+    Some(format!("{PUBLIC_PREFIX}{}", BASE64.encode(key.verifying_key().as_bytes())))
+}
+
+/// The private key behind a secret: base64 of its 32 bytes, or of those and the public key's.
+fn signing_key(secret: &[u8]) -> Option<SigningKey> {
+    let bytes = BASE64.decode(secret.trim_ascii().strip_prefix(PRIVATE_PREFIX.as_bytes())?).ok()?;
+    match bytes.len() {
+        32 => Some(SigningKey::from_bytes(bytes.as_slice().try_into().ok()?)),
+        64 => SigningKey::from_keypair_bytes(bytes.as_slice().try_into().ok()?).ok(),
+        _ => None,
+    }
+}
+
+/// Whether an owner's own secret is of the standard's form: `whsec_` and base64 of 24 to 64 bytes, or `whsk_` and base64
+/// of an Ed25519 private key.
 #[must_use]
 pub fn is_secret(secret: &str) -> bool {
+    if signing_key(secret.as_bytes()).is_some() {
+        return true;
+    }
     secret.starts_with(SECRET_PREFIX) && key(secret.as_bytes()).is_some_and(|key| KEY_BYTES.contains(&key.len()))
 }
 

@@ -4,12 +4,14 @@ mod account;
 mod admin;
 mod client;
 mod cluster;
+mod delivery;
+mod endpoint;
 mod event;
 mod follow;
 mod follow_all;
 mod job;
 mod show;
-mod webhook;
+mod source;
 
 use clap::{Args, Subcommand};
 
@@ -50,10 +52,10 @@ enum Command {
     Event(event::EventCommand),
     /// Where webhooks come from
     #[command(subcommand)]
-    Source(webhook::SourceCommand),
+    Source(source::SourceCommand),
     /// Where events are delivered to
     #[command(subcommand)]
-    Endpoint(webhook::EndpointCommand),
+    Endpoint(endpoint::EndpointCommand),
     /// Jobs that follow webhooks
     #[command(subcommand)]
     Playbook(account::PlaybookCommand),
@@ -96,8 +98,8 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
             Command::Blob(command) => job::blob(&mut client, command).await,
             Command::Ask { account, question } => job::ask(&mut client, account, question).await,
             Command::Event(command) => event::event(&mut client, command).await,
-            Command::Source(command) => webhook::source(&mut client, command).await,
-            Command::Endpoint(command) => webhook::endpoint(&mut client, command).await,
+            Command::Source(command) => source::run(&mut client, command).await,
+            Command::Endpoint(command) => endpoint::run(&mut client, command).await,
             Command::Node { command: None } => admin::node(&mut client).await,
             Command::Node { command: Some(command) } => cluster::node(&mut client, command).await,
             Command::Cluster { command } => cluster::cluster(&mut client, command).await,

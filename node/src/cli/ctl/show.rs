@@ -60,6 +60,8 @@ pub(super) fn endpoint(endpoint: &webhooks::Endpoint) -> Value {
     let state = match endpoint.state() {
         webhooks::EndpointState::Active => "active",
         webhooks::EndpointState::Disabled => "disabled",
+        webhooks::EndpointState::Paused => "paused",
+        webhooks::EndpointState::CircuitOpen => "circuit_open",
         webhooks::EndpointState::Unspecified => "",
     };
     json!({
@@ -68,9 +70,55 @@ pub(super) fn endpoint(endpoint: &webhooks::Endpoint) -> Value {
         "patterns": endpoint.patterns,
         "state": state,
         "reason": endpoint.disabled_reason,
+        "filter": endpoint.filter,
+        "ordering_key": endpoint.ordering_key,
+        "rate_per_s": endpoint.rate_per_s,
+        "extras": endpoint.has_extras,
         "cursor": endpoint.cursor,
+        "pending": endpoint.pending,
         "failed": endpoint.failed_attempts,
         "next": time(endpoint.next_attempt_at_ms),
+        "recovers_through": endpoint.recovery_through_seq,
+        "recovered": endpoint.recovery_cursor,
+        "circuit_open_until": time(endpoint.circuit_open_until_ms),
+        "failing_since": time(endpoint.failing_since_ms),
+        "old_secret_until": time(endpoint.old_secret_until_ms),
+        "delivered": endpoint.delivered_total,
+        "failed_attempts": endpoint.failed_attempts_total,
+        "dead": endpoint.dead_total,
+        "last_success": time(endpoint.last_success_at_ms),
+        "last_failure": time(endpoint.last_failure_at_ms),
+    })
+}
+
+pub(super) fn test(told: &webhooks::TestEndpointResponse) -> Value {
+    json!({
+        "succeeded": told.succeeded,
+        "status": told.status,
+        "latency_ms": told.latency_ms,
+        "error": told.error,
+        "response": told.response,
+    })
+}
+
+pub(super) fn delivery(delivery: &webhooks::Delivery) -> Value {
+    let result = match delivery.result() {
+        webhooks::AttemptResult::Succeeded => "succeeded",
+        webhooks::AttemptResult::Failed => "failed",
+        webhooks::AttemptResult::Dead => "dead",
+        webhooks::AttemptResult::Unspecified => "",
+    };
+    json!({
+        "seq": delivery.seq,
+        "event": delivery.event_seq,
+        "attempt": delivery.attempt,
+        "result": result,
+        "status": delivery.status,
+        "latency_ms": delivery.latency_ms,
+        "at": time(delivery.at_ms),
+        "retry_at": time(delivery.retry_at_ms),
+        "error": delivery.error,
+        "response": delivery.response,
     })
 }
 

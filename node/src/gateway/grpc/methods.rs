@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 34] = [
+const METHODS: [(&str, Route); 44] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -24,7 +24,18 @@ const METHODS: [(&str, Route); 34] = [
     // Its secret may be made here and told once.
     ("/steward.webhook.v1.WebhookService/CreateEndpoint", Route::Leader(Once)),
     ("/steward.webhook.v1.WebhookService/ListEndpoints", Route::Leader(Read)),
+    ("/steward.webhook.v1.WebhookService/GetEndpoint", Route::Leader(Read)),
+    // Setting what is set already changes nothing.
+    ("/steward.webhook.v1.WebhookService/UpdateEndpoint", Route::Leader(Repeatable)),
     ("/steward.webhook.v1.WebhookService/DeleteEndpoint", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/RotateEndpointSecret", Route::Leader(Once)),
+    ("/steward.webhook.v1.WebhookService/PauseEndpoint", Route::Leader(Repeatable)),
+    ("/steward.webhook.v1.WebhookService/ResumeEndpoint", Route::Leader(Repeatable)),
+    ("/steward.webhook.v1.WebhookService/TestEndpoint", Route::Leader(Once)),
+    ("/steward.webhook.v1.WebhookService/ListDeliveries", Route::Leader(Read)),
+    ("/steward.webhook.v1.WebhookService/ResendDelivery", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/RecoverDeliveries", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/RedriveDeliveries", Route::Leader(Once)),
     ("/steward.job.v1.JobService/CreateJob", Route::Leader(Keyed)),
     ("/steward.job.v1.JobService/GetJob", Route::Leader(Read)),
     ("/steward.job.v1.JobService/ListJobs", Route::Leader(Read)),

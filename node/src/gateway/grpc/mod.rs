@@ -8,6 +8,7 @@
 mod account;
 mod admin;
 mod connection;
+mod endpoint;
 mod event;
 mod forward;
 mod job;

@@ -1,9 +1,10 @@
 //! Domain to wire: accounts, keys, sources, endpoints, playbooks and jobs as clients see them. Never a secret.
 
-use steward_actors::domain::account::{Account, ApiKey, Endpoint, Playbook, Role, Source};
+use steward_actors::domain::account::{Account, ApiKey, Endpoint, Event, Health, Playbook, Role, Source};
 use steward_actors::domain::ids::{EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use steward_actors::domain::job::{Job, JobState, Task, TaskState};
 use steward_actors::domain::task::TaskKind;
+use steward_actors::shard::FeedEntry;
 use steward_cluster::clock::Timestamp;
 use steward_proto::account::v1 as accounts;
 use steward_proto::job::v1 as jobs;
@@ -61,10 +62,19 @@ pub(super) fn source(id: &SourceId, source: &Source) -> webhooks::Source {
 }
 
 pub(super) fn endpoint(id: &EndpointId, endpoint: &Endpoint) -> webhooks::Endpoint {
-    let state = match endpoint.disabled {
-        Some(_) => webhooks::EndpointState::Disabled,
-        None => webhooks::EndpointState::Active,
+    let state = match endpoint {
+        Endpoint { disabled: Some(_), .. } => webhooks::EndpointState::Disabled,
+        Endpoint { is_paused: true, .. } => webhooks::EndpointState::Paused,
+        Endpoint { health: Health { circuit: Some(_), .. }, .. } => webhooks::EndpointState::CircuitOpen,
+        _ => webhooks::EndpointState::Active,
     };
+    // What waits for its next attempt: a row of its own, or the event behind the cursor.
+    let tried = endpoint.pending.values().filter(|pending| pending.failed_attempts > 0);
+    let next = tried.min_by_key(|pending| pending.retry_at);
+    let (failed_attempts, retry_at) = next.map_or((endpoint.failed_attempts, endpoint.retry_at), |pending| {
+        (pending.failed_attempts, Some(pending.retry_at))
+    });
+    let (settings, counts) = (&endpoint.settings, &endpoint.counts);
     webhooks::Endpoint {
         endpoint_id: id.to_string(),
         url: endpoint.url.clone(),
@@ -72,9 +82,61 @@ pub(super) fn endpoint(id: &EndpointId, endpoint: &Endpoint) -> webhooks::Endpoi
         state: state.into(),
         disabled_reason: endpoint.disabled.clone().unwrap_or_default(),
         cursor: endpoint.cursor,
-        failed_attempts: endpoint.failed_attempts,
-        next_attempt_at_ms: or_zero(endpoint.retry_at),
+        failed_attempts,
+        next_attempt_at_ms: or_zero(retry_at),
+        filter: settings.filter.clone(),
+        ordering_key: settings.ordering_key.clone(),
+        rate_per_s: settings.rate_per_s,
+        has_extras: !settings.sealed_extras.is_empty(),
+        pending: u64::try_from(endpoint.pending.len()).unwrap_or(u64::MAX),
+        recovery_through_seq: endpoint.recovery.map_or(0, |recovery| recovery.through_seq),
+        recovery_cursor: endpoint.recovery.map_or(0, |recovery| recovery.cursor),
+        circuit_open_until_ms: or_zero(endpoint.health.circuit.map(|circuit| circuit.until)),
+        failing_since_ms: or_zero(endpoint.health.failing_since),
+        old_secret_until_ms: or_zero(endpoint.old_secret.as_ref().map(|old| old.until)),
+        delivered_total: counts.delivered,
+        failed_attempts_total: counts.failed_attempts,
+        dead_total: counts.dead,
+        last_success_at_ms: or_zero(counts.last_success_at),
+        last_failure_at_ms: or_zero(counts.last_failure_at),
     }
+}
+
+/// One attempt at a delivery; none for other events.
+pub(super) fn delivery(entry: &FeedEntry) -> Option<webhooks::Delivery> {
+    let (seq, at_ms) = (entry.seq, entry.at.0);
+    if let Event::DeliverySucceeded { event_seq, attempt, status, latency_ms, response, .. } = &entry.event {
+        return Some(webhooks::Delivery {
+            seq,
+            event_seq: *event_seq,
+            attempt: *attempt,
+            result: webhooks::AttemptResult::Succeeded.into(),
+            status: u32::from(*status),
+            latency_ms: *latency_ms,
+            error: String::new(),
+            response: response.clone(),
+            at_ms,
+            retry_at_ms: 0,
+        });
+    }
+    let Event::DeliveryFailed { event_seq, attempt, status, error, retry_at, latency_ms, response, .. } = &entry.event
+    else {
+        return None;
+    };
+    let is_dead = retry_at.is_none();
+    let result = if is_dead { webhooks::AttemptResult::Dead } else { webhooks::AttemptResult::Failed };
+    Some(webhooks::Delivery {
+        seq,
+        event_seq: *event_seq,
+        attempt: *attempt,
+        result: result.into(),
+        status: u32::from(status.unwrap_or_default()),
+        latency_ms: *latency_ms,
+        error: error.clone(),
+        response: response.clone(),
+        at_ms,
+        retry_at_ms: or_zero(*retry_at),
+    })
 }
 
 pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ::http::Uri;
-use rand::{Rng as _, RngExt as _};
+use rand::RngExt as _;
 use steward_actors::domain::account::limits::SECRETS_MAX;
-use steward_actors::domain::account::{Account, Command, EndpointCreated, SourceCreated};
+use steward_actors::domain::account::{Account, Command, SourceCreated};
 use steward_actors::domain::ids::{AccountId, EndpointId, SourceId};
-use steward_actors::domain::webhook::{self as schemes, sign};
+use steward_actors::domain::webhook as schemes;
 use steward_proto::webhook::v1::webhook_service_server::WebhookService;
 use steward_proto::webhook::v1::{self as pb};
 use tonic::{Request, Response, Status};
@@ -28,7 +28,7 @@ const URL_LEN_MAX: usize = 2_048;
 pub(super) struct Webhooks(pub(super) Arc<Gateway>);
 
 impl Webhooks {
-    fn existing(&self, account: &AccountId) -> Result<Account, Refused> {
+    pub(super) fn existing(&self, account: &AccountId) -> Result<Account, Refused> {
         let found = self.0.router.account(account)?;
         found.ok_or_else(|| Refused::absent("account", account.as_str()))
     }
@@ -41,14 +41,18 @@ impl Webhooks {
     }
 
     /// The endpoint as the account's state has it.
-    fn endpoint(&self, account: &AccountId, id: &EndpointId) -> Result<pb::Endpoint, Refused> {
+    pub(super) fn endpoint(&self, account: &AccountId, id: &EndpointId) -> Result<pb::Endpoint, Refused> {
         let state = self.existing(account)?;
         let found = state.endpoints.get(id).ok_or_else(|| Refused::absent("endpoint", id.as_str()))?;
         Ok(view::endpoint(id, found))
     }
 
-    fn seal(&self, wrapped_key: &[u8], secret: &str) -> Result<Vec<u8>, Refused> {
-        self.0.sealer.seal(wrapped_key, secret.as_bytes()).map_err(|_| {
+    pub(super) fn seal(&self, wrapped_key: &[u8], secret: &str) -> Result<Vec<u8>, Refused> {
+        self.seal_bytes(wrapped_key, secret.as_bytes())
+    }
+
+    pub(super) fn seal_bytes(&self, wrapped_key: &[u8], secret: &[u8]) -> Result<Vec<u8>, Refused> {
+        self.0.sealer.seal(wrapped_key, secret).map_err(|_| {
             tracing::error!("an account's data key does not open with this node key");
             Refused::new(Code::Internal, "the secret cannot be sealed; the node's log says more")
         })
@@ -129,18 +133,7 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::CreateEndpointRequest>,
     ) -> Result<Response<pb::CreateEndpointResponse>, Status> {
-        let (caller, correlation, request) = wire::open(&self.0, request)?;
-        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
-        let endpoint: EndpointId = wire::id("endpoint_id", &request.endpoint_id)?;
-        check_url("url", &request.url)?;
-        let patterns = wire::patterns("patterns", &request.patterns)?;
-        let secret = signing_secret(request.secret)?;
-        let key = self.existing(writer.account())?.wrapped_key;
-        let sealed_secret = self.seal(&key, &secret)?;
-        let created = EndpointCreated { endpoint: endpoint.clone(), url: request.url, patterns, sealed_secret };
-        self.0.router.execute(&writer, Command::CreateEndpoint(created), &correlation, None).await?;
-        let endpoint = self.endpoint(writer.account(), &endpoint)?;
-        Ok(Response::new(pb::CreateEndpointResponse { endpoint: Some(endpoint), secret }))
+        Ok(Response::new(self.make_endpoint(request).await?))
     }
 
     async fn list_endpoints(
@@ -152,6 +145,96 @@ impl WebhookService for Webhooks {
         let account = self.existing(reader.account())?;
         let endpoints = account.endpoints.iter().map(|(id, endpoint)| view::endpoint(id, endpoint)).collect();
         Ok(Response::new(pb::ListEndpointsResponse { endpoints }))
+    }
+
+    async fn get_endpoint(
+        &self,
+        request: Request<pb::GetEndpointRequest>,
+    ) -> Result<Response<pb::GetEndpointResponse>, Status> {
+        let (caller, _, request) = wire::open(&self.0, request)?;
+        let reader = caller.account_reader(&self.0.auth, &request.account_id)?;
+        let (_, id, found) = self.found(reader.account(), &request.endpoint_id)?;
+        Ok(Response::new(pb::GetEndpointResponse { endpoint: Some(view::endpoint(&id, &found)) }))
+    }
+
+    async fn update_endpoint(
+        &self,
+        request: Request<pb::UpdateEndpointRequest>,
+    ) -> Result<Response<pb::UpdateEndpointResponse>, Status> {
+        Ok(Response::new(self.change_endpoint(request).await?))
+    }
+
+    async fn rotate_endpoint_secret(
+        &self,
+        request: Request<pb::RotateEndpointSecretRequest>,
+    ) -> Result<Response<pb::RotateEndpointSecretResponse>, Status> {
+        Ok(Response::new(self.rotate_secret(request).await?))
+    }
+
+    async fn pause_endpoint(
+        &self,
+        request: Request<pb::PauseEndpointRequest>,
+    ) -> Result<Response<pb::PauseEndpointResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let id: EndpointId = wire::id("endpoint_id", &request.endpoint_id)?;
+        let command = Command::PauseEndpoint { endpoint: id.clone() };
+        let endpoint = self.done(&writer, &id, command, &correlation).await?;
+        Ok(Response::new(pb::PauseEndpointResponse { endpoint: Some(endpoint) }))
+    }
+
+    async fn resume_endpoint(
+        &self,
+        request: Request<pb::ResumeEndpointRequest>,
+    ) -> Result<Response<pb::ResumeEndpointResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let id: EndpointId = wire::id("endpoint_id", &request.endpoint_id)?;
+        let command = Command::ResumeEndpoint { endpoint: id.clone() };
+        let endpoint = self.done(&writer, &id, command, &correlation).await?;
+        Ok(Response::new(pb::ResumeEndpointResponse { endpoint: Some(endpoint) }))
+    }
+
+    async fn test_endpoint(
+        &self,
+        request: Request<pb::TestEndpointRequest>,
+    ) -> Result<Response<pb::TestEndpointResponse>, Status> {
+        Ok(Response::new(self.test(request).await?))
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<pb::ListDeliveriesRequest>,
+    ) -> Result<Response<pb::ListDeliveriesResponse>, Status> {
+        Ok(Response::new(self.deliveries(request)?))
+    }
+
+    async fn resend_delivery(
+        &self,
+        request: Request<pb::ResendDeliveryRequest>,
+    ) -> Result<Response<pb::ResendDeliveryResponse>, Status> {
+        let retry_key = wire::retry_key(&request);
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("ResendDelivery", "", retry_key, &request);
+        let endpoint = wire::id("endpoint_id", &request.endpoint_id)?;
+        let command = Command::RequeueDeliveries { endpoint, event_seqs: vec![request.event_seq] };
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
+        Ok(Response::new(pb::ResendDeliveryResponse {}))
+    }
+
+    async fn recover_deliveries(
+        &self,
+        request: Request<pb::RecoverDeliveriesRequest>,
+    ) -> Result<Response<pb::RecoverDeliveriesResponse>, Status> {
+        Ok(Response::new(self.recover(request).await?))
+    }
+
+    async fn redrive_deliveries(
+        &self,
+        request: Request<pb::RedriveDeliveriesRequest>,
+    ) -> Result<Response<pb::RedriveDeliveriesResponse>, Status> {
+        Ok(Response::new(self.redrive(request).await?))
     }
 
     async fn delete_endpoint(
@@ -176,21 +259,8 @@ fn new_token(account: &AccountId) -> String {
     format!("{account}.{random}")
 }
 
-/// The client's secret when it is of the right form, or a new one.
-fn signing_secret(given: String) -> Result<String, Refused> {
-    if given.is_empty() {
-        let mut key = [0; 32];
-        rand::rng().fill_bytes(&mut key);
-        return Ok(sign::secret(&key));
-    }
-    if sign::is_secret(&given) {
-        return Ok(given);
-    }
-    Err(Refused::field("secret", "must be whsec_ and base64 of 24 to 64 bytes, or empty"))
-}
-
 /// What can be told about a URL without resolving it. What it resolves to is judged when it is dialled.
-fn check_url(field: &'static str, url: &str) -> Result<(), Refused> {
+pub(super) fn check_url(field: &'static str, url: &str) -> Result<(), Refused> {
     let rule =
         format!("must be an http or https URL with a host, without credentials, of at most {URL_LEN_MAX} characters");
     let parsed: Option<Uri> = url.parse().ok().filter(|_| url.len() <= URL_LEN_MAX && !url.contains('#'));
@@ -216,17 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn urls_and_secrets_have_one_form() {
+    fn urls_have_one_form() {
         for good in ["https://a.example/x?y=1", "http://a:8080/"] {
             assert!(check_url("url", good).is_ok(), "{good}");
         }
         for bad in ["", "a.example", "/x", "ftp://a/", "https://u:p@a/", "https://", "https://a/#x"] {
             assert!(check_url("url", bad).is_err(), "{bad}");
-        }
-        let made = signing_secret(String::new()).unwrap();
-        assert_eq!(signing_secret(made.clone()).unwrap(), made);
-        for bad in ["whsec_", "whsec_c2hvcnQ=", "secret", "whsec_!"] {
-            assert!(signing_secret(bad.to_owned()).is_err(), "{bad}");
         }
     }
 }

@@ -124,6 +124,7 @@ async fn set_up(node: &Node, platform: &Bystander, receiver: &Bystander) -> anyh
         url: format!("http://127.0.0.1:{}/events", receiver.port),
         patterns: vec!["job.*".to_owned()],
         secret: RECEIVER_SECRET.to_owned(),
+        ..CreateEndpointRequest::default()
     };
     webhooks.create_endpoint(with_key(node, endpoint)?).await.context("cannot create the endpoint")?;
     let source = CreateSourceRequest {

@@ -1,31 +1,111 @@
-//! Endpoints and what became of the deliveries to them.
+//! Endpoints: what they are asked to be.
 
 use steward_cluster::clock::Timestamp;
 
-use super::{Decided, Decision, Rejection, check_room, jitter_ms};
-use crate::domain::account::command::DeliveryOutcome;
-use crate::domain::account::event::{EndpointCreated, Event, Mark};
-use crate::domain::account::limits::{DELIVERY_RETRY_MS, ENDPOINTS_MAX, PATTERNS_MAX};
-use crate::domain::account::state::{Account, Endpoint};
+use super::{Decided, Decision, Rejection, check_room};
+use crate::domain::account::event::{EndpointChange, EndpointCreated, Event, Mark};
+use crate::domain::account::limits::{ENDPOINTS_MAX, PATTERNS_MAX, PENDING_MAX, REQUEUED_MAX};
+use crate::domain::account::state::{Account, Endpoint, EndpointSettings, OldSecret};
 use crate::domain::ids::EndpointId;
+use crate::domain::pattern::Pattern;
 
-pub(super) fn create(account: &Account, created: EndpointCreated) -> Decision {
+pub(super) fn create(account: &Account, created: EndpointCreated, settings: EndpointSettings) -> Decision {
     let id = created.endpoint.to_string();
     if account.endpoints.contains_key(&created.endpoint) {
         return Err(Rejection::AlreadyExists { what: "endpoint", id });
     }
     check_room(account.endpoints.len(), ENDPOINTS_MAX, "endpoints")?;
-    if created.patterns.len() > PATTERNS_MAX {
-        let rule = format!("must hold at most {PATTERNS_MAX} patterns");
-        return Err(Rejection::Invalid { field: "patterns", rule });
-    }
-    Ok(Decided::one(Event::EndpointCreated(created), &id))
+    check_patterns(&created.patterns)?;
+    let (url, patterns) = (created.url.clone(), created.patterns.clone());
+    let more = (settings != EndpointSettings::default()).then(|| Event::EndpointChanged {
+        endpoint: created.endpoint.clone(),
+        change: EndpointChange::Updated { url, patterns, settings },
+    });
+    let mut decided = Decided::one(Event::EndpointCreated(created), &id);
+    decided.events.extend(more);
+    Ok(decided)
+}
+
+pub(super) fn update(
+    account: &Account,
+    endpoint: EndpointId,
+    url: String,
+    patterns: Vec<Pattern>,
+    settings: EndpointSettings,
+) -> Decision {
+    find(account, &endpoint)?;
+    check_patterns(&patterns)?;
+    Ok(changed(endpoint, EndpointChange::Updated { url, patterns, settings }))
 }
 
 pub(super) fn delete(account: &Account, endpoint: EndpointId) -> Decision {
     find(account, &endpoint)?;
     let id = endpoint.to_string();
     Ok(Decided::one(Event::EndpointDeleted { endpoint }, &id))
+}
+
+/// The secret before the old one counts no longer: receivers verify with two at most.
+pub(super) fn rotate_secret(
+    account: &Account,
+    endpoint: EndpointId,
+    sealed_secret: Vec<u8>,
+    grace_ms: u64,
+    now: Timestamp,
+) -> Decision {
+    let found = find(account, &endpoint)?;
+    let until = Timestamp(now.0.saturating_add(grace_ms));
+    let old = (grace_ms > 0).then(|| OldSecret { sealed: found.sealed_secret.clone(), until });
+    Ok(changed(endpoint, EndpointChange::SecretRotated { sealed_secret, old }))
+}
+
+pub(super) fn pause(account: &Account, endpoint: EndpointId) -> Decision {
+    let found = find(account, &endpoint)?;
+    if found.is_paused {
+        return Ok(Decided::default());
+    }
+    Ok(changed(endpoint, EndpointChange::Paused))
+}
+
+pub(super) fn resume(account: &Account, endpoint: EndpointId) -> Decision {
+    let found = find(account, &endpoint)?;
+    if !found.is_paused && found.disabled.is_none() && found.health.circuit.is_none() {
+        return Ok(Decided::default());
+    }
+    Ok(changed(endpoint, EndpointChange::Resumed))
+}
+
+/// Events behind the cursor are still to be sent anyway.
+pub(super) fn recover(account: &Account, endpoint: EndpointId, after_seq: u64, through_seq: u64) -> Decision {
+    let found = find(account, &endpoint)?;
+    if found.recovery.is_some() {
+        return Err(Rejection::AlreadyExists { what: "recovery of endpoint", id: endpoint.to_string() });
+    }
+    let after_seq = after_seq.max(account.first_seq.saturating_sub(1));
+    let through_seq = through_seq.min(found.cursor);
+    if after_seq >= through_seq {
+        return Ok(Decided::default());
+    }
+    Ok(changed(endpoint, EndpointChange::Recovering { after_seq, through_seq }))
+}
+
+pub(super) fn requeue(account: &Account, endpoint: EndpointId, mut seqs: Vec<u64>) -> Decision {
+    let found = find(account, &endpoint)?;
+    seqs.sort_unstable();
+    seqs.dedup();
+    if seqs.len() > REQUEUED_MAX {
+        let rule = format!("must hold at most {REQUEUED_MAX} numbers");
+        return Err(Rejection::Invalid { field: "event_seqs", rule });
+    }
+    if let Some(seq) = seqs.iter().find(|seq| !(account.first_seq..=account.last_seq).contains(seq)) {
+        return Err(Rejection::NotFound { what: "event", id: seq.to_string() });
+    }
+    // Behind the cursor, or waiting for its next attempt, it is still to be sent anyway.
+    seqs.retain(|seq| *seq <= found.cursor && found.pending.get(seq).is_none_or(|pending| pending.failed_attempts > 0));
+    if seqs.is_empty() {
+        return Ok(Decided::default());
+    }
+    check_room(found.pending.len() + seqs.len() - 1, PENDING_MAX, "deliveries pending at the endpoint")?;
+    Ok(changed(endpoint, EndpointChange::Requeued { seqs }))
 }
 
 pub(super) fn skip(account: &Account, endpoint: EndpointId, through_seq: u64) -> Decision {
@@ -36,44 +116,20 @@ pub(super) fn skip(account: &Account, endpoint: EndpointId, through_seq: u64) ->
     Ok(Decided::mark(Mark::EndpointSkipped { endpoint, through_seq: through_seq.min(account.last_seq) }))
 }
 
-/// An attempt on an event that is done with already came from a sender that was replaced: it changes nothing.
-pub(super) fn report(
-    account: &Account,
-    endpoint: EndpointId,
-    event_seq: u64,
-    outcome: DeliveryOutcome,
-    now: Timestamp,
-) -> Decision {
-    let found = find(account, &endpoint)?;
-    if event_seq <= found.cursor || found.disabled.is_some() {
-        return Ok(Decided::default());
-    }
-    let attempt = found.failed_attempts + 1;
-    let id = endpoint.to_string();
-    Ok(match outcome {
-        DeliveryOutcome::Delivered { status, latency_ms } => {
-            Decided::one(Event::DeliverySucceeded { endpoint, event_seq, attempt, status, latency_ms }, &id)
-        }
-        DeliveryOutcome::Gone => {
-            let reason = "the receiver answered 410 Gone".to_owned();
-            Decided::one(Event::EndpointDisabled { endpoint, reason }, &id)
-        }
-        DeliveryOutcome::Failed { status, error, retry_after_ms } => {
-            let retry_at = retry_at(account, found, retry_after_ms, now);
-            Decided::one(Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at }, &id)
-        }
-    })
-}
-
-fn retry_at(account: &Account, endpoint: &Endpoint, asked_ms: Option<u64>, now: Timestamp) -> Option<Timestamp> {
-    let tried = usize::try_from(endpoint.failed_attempts).expect("attempts are few");
-    let wait_ms = DELIVERY_RETRY_MS.get(tried)?;
-    let longest = DELIVERY_RETRY_MS[DELIVERY_RETRY_MS.len() - 1];
-    let wait_ms = asked_ms.unwrap_or(0).min(longest).max(jitter_ms(*wait_ms, account, endpoint.cursor));
-    Some(Timestamp(now.0.saturating_add(wait_ms)))
-}
-
-fn find<'a>(account: &'a Account, endpoint: &EndpointId) -> Result<&'a Endpoint, Rejection> {
+pub(super) fn find<'a>(account: &'a Account, endpoint: &EndpointId) -> Result<&'a Endpoint, Rejection> {
     let missing = || Rejection::NotFound { what: "endpoint", id: endpoint.to_string() };
     account.endpoints.get(endpoint).ok_or_else(missing)
+}
+
+fn changed(endpoint: EndpointId, change: EndpointChange) -> Decided {
+    let id = endpoint.to_string();
+    Decided::one(Event::EndpointChanged { endpoint, change }, &id)
+}
+
+fn check_patterns(patterns: &[Pattern]) -> Result<(), Rejection> {
+    if patterns.len() > PATTERNS_MAX {
+        let rule = format!("must hold at most {PATTERNS_MAX} patterns");
+        return Err(Rejection::Invalid { field: "patterns", rule });
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Decides, never does: one command against one account's state gives events or a rejection.
 
 mod access;
+mod delivery;
 mod endpoint;
 mod feed;
 mod job;
@@ -48,6 +49,9 @@ pub enum Rejection {
     Limit { what: &'static str, max: usize },
     #[error("idempotency_key was used for another request")]
     KeyReused,
+    /// What it would become may not be written down before all nodes can read it.
+    #[error("the command needs format {format}: upgrade all nodes, then run `steward ctl cluster finalize`")]
+    NotYet { format: u16 },
     /// A worker reports for an attempt that is not the current one.
     #[error("attempt {attempt} of task {task} of job {job:?} is over")]
     StaleAttempt { job: String, task: &'static str, attempt: u32 },
@@ -106,11 +110,24 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::CreateSource(created) => source::create(account, created),
         Command::DeleteSource { source } => source::delete(account, source),
         Command::AcceptWebhook(webhook) => source::accept(account, facts, webhook),
-        Command::CreateEndpoint(created) => endpoint::create(account, created),
+        Command::CreateEndpoint(created, settings) => endpoint::create(account, created, settings),
+        Command::UpdateEndpoint { endpoint, url, patterns, settings } => {
+            endpoint::update(account, endpoint, url, patterns, settings)
+        }
+        Command::RotateEndpointSecret { endpoint, sealed_secret, grace_ms } => {
+            endpoint::rotate_secret(account, endpoint, sealed_secret, grace_ms, now)
+        }
+        Command::PauseEndpoint { endpoint } => endpoint::pause(account, endpoint),
+        Command::ResumeEndpoint { endpoint } => endpoint::resume(account, endpoint),
+        Command::RecoverDeliveries { endpoint, after_seq, through_seq } => {
+            endpoint::recover(account, endpoint, after_seq, through_seq)
+        }
+        Command::RequeueDeliveries { endpoint, event_seqs } => endpoint::requeue(account, endpoint, event_seqs),
         Command::DeleteEndpoint { endpoint } => endpoint::delete(account, endpoint),
         Command::SkipDeliveries { endpoint, through_seq } => endpoint::skip(account, endpoint, through_seq),
-        Command::ReportDelivery { endpoint, event_seq, outcome } => {
-            endpoint::report(account, endpoint, event_seq, outcome, now)
+        Command::ReportDelivery { endpoint, reported } => delivery::report_one(account, endpoint, reported, now),
+        Command::ReportDeliveries { endpoint, moved, outcomes } => {
+            delivery::report(account, endpoint, moved, outcomes, now)
         }
         Command::CreateJob { kind, input } => job::create(account, kind, input),
         Command::CancelJob { job } => job::cancel(account, facts, job),
@@ -139,5 +156,7 @@ pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
     wait_ms.saturating_add(mixed % spread)
 }
 
+#[cfg(test)]
+mod delivery_tests;
 #[cfg(test)]
 mod tests;

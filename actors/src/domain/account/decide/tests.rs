@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use super::*;
-use crate::domain::account::command::{DeliveryOutcome, Idempotency, RetryAsked, TaskRef};
+use crate::domain::account::command::{DeliveryOutcome, Idempotency, Reported, RetryAsked, TaskRef};
 use crate::domain::account::event::{EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
 use crate::domain::account::limits::{OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
@@ -322,11 +322,17 @@ fn a_delivery_is_retried_on_schedule_and_moves_on_when_done() {
         EndpointCreated { endpoint: endpoint(), url: "https://a".to_owned(), patterns: vec![], sealed_secret: vec![] };
     let mut account = account(&[created(), Event::EndpointCreated(new), requested("call-3", "call")]);
     let report = |account: &Account, outcome: DeliveryOutcome| {
-        let command = Command::ReportDelivery { endpoint: endpoint(), event_seq: 3, outcome };
+        let reported = Reported { event_seq: 3, outcome };
+        let command = Command::ReportDelivery { endpoint: endpoint(), reported };
         decide(account, &Facts::default(), &asked(command), NOW).unwrap().events
     };
-    let failed =
-        |asked_ms| DeliveryOutcome::Failed { status: Some(503), error: "no".to_owned(), retry_after_ms: asked_ms };
+    let failed = |retry_after_ms| DeliveryOutcome::Failed {
+        status: Some(503),
+        error: "no".to_owned(),
+        retry_after_ms,
+        latency_ms: 0,
+        response: String::new(),
+    };
     let events = report(&account, failed(None));
     let Event::DeliveryFailed { attempt: 1, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
     assert!((5_000..=6_001).contains(&(retry_at.0 - NOW.0)), "{retry_at:?}");
@@ -337,7 +343,7 @@ fn a_delivery_is_retried_on_schedule_and_moves_on_when_done() {
     let Event::DeliveryFailed { attempt: 2, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
     assert_eq!(retry_at.0 - NOW.0, 3_600_000, "Retry-After is longer than the schedule");
 
-    let events = report(&account, DeliveryOutcome::Delivered { status: 204, latency_ms: 3 });
+    let events = report(&account, DeliveryOutcome::Delivered { status: 204, latency_ms: 3, response: String::new() });
     account.evolve(5, NOW, 0, &events[0]);
     assert_eq!((account.endpoints[&endpoint()].cursor, account.endpoints[&endpoint()].failed_attempts), (3, 0));
     assert_eq!(report(&account, failed(None)), [], "a report about what is done with changes nothing");
@@ -353,7 +359,8 @@ fn a_gone_receiver_disables_its_endpoint() {
         sealed_secret: vec![],
     };
     let given = [created(), Event::EndpointCreated(new), requested("call-3", "call")];
-    let report = Command::ReportDelivery { endpoint: endpoint.clone(), event_seq: 3, outcome: DeliveryOutcome::Gone };
+    let reported = Reported { event_seq: 3, outcome: DeliveryOutcome::Gone };
+    let report = Command::ReportDelivery { endpoint: endpoint.clone(), reported };
     let reason = "the receiver answered 410 Gone".to_owned();
     check(&given, report, &Ok(vec![Event::EndpointDisabled { endpoint, reason }]));
 }

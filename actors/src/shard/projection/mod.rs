@@ -4,6 +4,8 @@
 //! hand until the batch ends, so that several events on one of them are right. What an entry changes goes into the
 //! shard's digest at once.
 
+mod endpoints;
+
 use std::collections::HashMap;
 
 use steward_cluster::clock::Timestamp;
@@ -17,7 +19,7 @@ use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key, sha
 use super::wake::{first_seq, index_of_event};
 use super::{Document, ReadError};
 use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
-use crate::domain::account::{Account, Endpoint, Event, Mark, WebhookAccepted};
+use crate::domain::account::{Account, Endpoint, EndpointChange, Event, Mark, Pending, WebhookAccepted};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState};
 
@@ -31,6 +33,8 @@ pub(crate) struct Projection<'s> {
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
     floors: HashMap<AccountId, u64>,
     formats: HashMap<ShardId, Format>,
+    /// Keys of rows about endpoints that this batch wrote.
+    of_endpoints: Vec<Vec<u8>>,
     runs: Runs,
     lost: HashMap<ShardId, Lost>,
 }
@@ -47,22 +51,22 @@ impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
         let (jobs, endpoints, floors, formats) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let (batch, digests) = (WriteBatch::default(), Digests::new());
-        let (runs, lost) = (Runs::default(), HashMap::new());
-        Self { store, batch, digests, jobs, endpoints, floors, formats, runs, lost }
+        let (of_endpoints, runs, lost) = (vec![], Runs::default(), HashMap::new());
+        Self { store, batch, digests, jobs, endpoints, floors, formats, of_endpoints, runs, lost }
     }
 
     /// Adds what one decision changes.
     pub(crate) fn add(&mut self, shard: ShardId, index: LogIndex, decision: &Decision) -> Result<(), ReadError> {
         let place = Place { shard, account: &decision.account };
+        for mark in &decision.marks {
+            self.mark(place, index, mark)?;
+        }
         for (seq, cause_seq, event) in decision.numbered() {
             let row = encode_feed_row(decision, index, cause_seq, event);
             self.put(place.seq_key(Family::Feed, seq), row);
             self.event(&Moment { place, seq, at: decision.at, cause_seq }, event)?;
         }
         self.runs.add(decision);
-        for mark in &decision.marks {
-            self.mark(place, index, mark)?;
-        }
         if let Some((asked, answer)) = &decision.answered {
             self.put(place.answer_key(&asked.key), encode_answer(decision.at, asked, answer));
         }
@@ -142,11 +146,21 @@ impl<'s> Projection<'s> {
             Event::EndpointCreated(created) => self.change_endpoint(moment, &created.endpoint, event)?,
             Event::EndpointDeleted { endpoint } => {
                 self.digests.delete(&place.key(Family::Endpoint, endpoint.as_str().as_bytes()));
+                self.forget_endpoint(place, endpoint)?;
                 self.endpoints.insert((place.account.clone(), endpoint.clone()), (place.shard, None));
             }
-            Event::EndpointDisabled { endpoint, .. }
-            | Event::DeliverySucceeded { endpoint, .. }
-            | Event::DeliveryFailed { endpoint, .. } => self.change_endpoint(moment, endpoint, event)?,
+            Event::EndpointDisabled { endpoint, .. } => self.change_endpoint(moment, endpoint, event)?,
+            Event::EndpointChanged { endpoint, change } => {
+                if let EndpointChange::Requeued { seqs } = change {
+                    self.requeued(place, endpoint, seqs);
+                }
+                self.change_endpoint(moment, endpoint, event)?;
+            }
+            Event::DeliverySucceeded { endpoint, event_seq, .. }
+            | Event::DeliveryFailed { endpoint, event_seq, .. } => {
+                self.attempted(moment, endpoint, *event_seq, event)?;
+                self.change_endpoint(moment, endpoint, event)?;
+            }
             Event::JobRequested { job, kind, input, .. } => {
                 let state = Job::requested(*kind, input.clone(), moment.seq, moment.cause_seq, moment.at);
                 self.digests.put_json(&place.key(Family::Job, job.as_str().as_bytes()), &state);
@@ -181,11 +195,11 @@ impl<'s> Projection<'s> {
     fn mark(&mut self, place: Place<'_>, index: LogIndex, mark: &Mark) -> Result<(), ReadError> {
         match mark {
             Mark::ConsumerAcked { consumer, seq } => self.acknowledge(place, consumer, *seq),
-            Mark::EndpointSkipped { endpoint, .. } => {
-                let mut scratch = self.scratch(place, endpoint)?;
-                scratch.mark(mark);
-                self.keep_endpoint(place, endpoint, scratch);
+            Mark::EndpointMoved { endpoint, pending, .. } => {
+                self.mark_endpoint(place, endpoint, mark)?;
+                pending.iter().for_each(|seq| self.pending(place, endpoint, *seq, Pending::default()));
             }
+            Mark::EndpointSkipped { endpoint, .. } => self.mark_endpoint(place, endpoint, mark)?,
             Mark::FeedTrimmed { first_seq } => self.trim(place, index, *first_seq)?,
         }
         Ok(())
@@ -233,30 +247,6 @@ impl<'s> Projection<'s> {
         Ok(())
     }
 
-    fn change_endpoint(&mut self, moment: &Moment<'_>, id: &EndpointId, event: &Event) -> Result<(), ReadError> {
-        let mut scratch = self.scratch(moment.place, id)?;
-        scratch.evolve(moment.seq, moment.at, moment.cause_seq, event);
-        self.keep_endpoint(moment.place, id, scratch);
-        Ok(())
-    }
-
-    /// An account that has only this endpoint, if it is there.
-    fn scratch(&mut self, place: Place<'_>, id: &EndpointId) -> Result<Account, ReadError> {
-        let state = match self.endpoints.remove(&(place.account.clone(), id.clone())) {
-            Some((_, state)) => state,
-            None => place.read::<Endpoint>(self.store, Family::Endpoint, id.as_str())?,
-        };
-        let mut scratch = Account::absent(place.account.clone());
-        scratch.endpoints.extend(state.map(|state| (id.clone(), state)));
-        Ok(scratch)
-    }
-
-    fn keep_endpoint(&mut self, place: Place<'_>, id: &EndpointId, mut scratch: Account) {
-        let state = scratch.endpoints.remove(id);
-        self.digests.put_json(&place.key(Family::Endpoint, id.as_str().as_bytes()), &state);
-        self.endpoints.insert((place.account.clone(), id.clone()), (place.shard, state));
-    }
-
     /// Forgets events, and with them the ended jobs they asked for.
     fn trim(&mut self, place: Place<'_>, index: LogIndex, to: u64) -> Result<(), ReadError> {
         let from = match self.floors.get(place.account) {
@@ -269,6 +259,7 @@ impl<'s> Projection<'s> {
         let floor_key = place.key(Family::Floor, &[]);
         self.digests.trim(&floor_key, from, to);
         (from..to).for_each(|seq| self.batch.delete(place.seq_key(Family::Feed, seq)));
+        self.forget_attempts(place, to)?;
         let asked = place.seqs(Family::JobBySeq, 0, to);
         for (key, job) in self.store.scan(&asked, Direction::Forward, usize::MAX)? {
             let job: JobId = place.id(Family::JobBySeq, &job)?;

@@ -1,4 +1,4 @@
-//! `ctl source` and `ctl endpoint`.
+//! `ctl source`: where webhooks come from.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -32,28 +32,7 @@ pub(super) enum SourceCommand {
     Delete { account: String, source: String },
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum EndpointCommand {
-    /// Makes an endpoint and prints its signing secret, once
-    Create {
-        account: String,
-        endpoint: String,
-        #[arg(long)]
-        url: String,
-        /// Event type pattern; can be given several times; none means every type but delivery.**
-        #[arg(long = "on")]
-        patterns: Vec<String>,
-        /// whsec_ and base64; made by the node when it is not given
-        #[arg(long, default_value = "")]
-        secret: String,
-    },
-    /// Lists endpoints
-    List { account: String },
-    /// Deletes an endpoint
-    Delete { account: String, endpoint: String },
-}
-
-pub(super) async fn source(client: &mut Client, command: SourceCommand) -> anyhow::Result<()> {
+pub(super) async fn run(client: &mut Client, command: SourceCommand) -> anyhow::Result<()> {
     let mut webhooks = client.webhooks();
     match command {
         SourceCommand::Create { account, source, scheme, secrets, tolerance_s, public_url } => {
@@ -77,30 +56,6 @@ pub(super) async fn source(client: &mut Client, command: SourceCommand) -> anyho
             let request = pb::DeleteSourceRequest { account_id: account, source_id: source.clone() };
             webhooks.delete_source(request).await?;
             client.out.one(client.json, &json!({"source": source, "state": "deleted"}))
-        }
-    }
-}
-
-pub(super) async fn endpoint(client: &mut Client, command: EndpointCommand) -> anyhow::Result<()> {
-    let mut webhooks = client.webhooks();
-    match command {
-        EndpointCommand::Create { account, endpoint, url, patterns, secret } => {
-            let request =
-                pb::CreateEndpointRequest { account_id: account, endpoint_id: endpoint, url, patterns, secret };
-            let created = webhooks.create_endpoint(request).await?.into_inner();
-            let mut shown = show::endpoint(&created.endpoint.unwrap_or_default());
-            shown["secret"] = json!(created.secret);
-            client.out.one(client.json, &shown)
-        }
-        EndpointCommand::List { account } => {
-            let listed = webhooks.list_endpoints(pb::ListEndpointsRequest { account_id: account }).await?.into_inner();
-            let rows: Vec<Value> = listed.endpoints.iter().map(show::endpoint).collect();
-            client.out.rows(client.json, &rows, &["endpoint", "url", "patterns", "state", "cursor", "failed", "next"])
-        }
-        EndpointCommand::Delete { account, endpoint } => {
-            let request = pb::DeleteEndpointRequest { account_id: account, endpoint_id: endpoint.clone() };
-            webhooks.delete_endpoint(request).await?;
-            client.out.one(client.json, &json!({"endpoint": endpoint, "state": "deleted"}))
         }
     }
 }

@@ -1,0 +1,133 @@
+//! Events and marks of endpoints into rows.
+
+use steward_cluster::store::Direction;
+
+use super::{Moment, Projection};
+use crate::domain::account::limits::ENDPOINTS_MAX;
+use crate::domain::account::{Account, Endpoint, Event, Mark, Pending};
+use crate::domain::ids::EndpointId;
+use crate::shard::ReadError;
+use crate::shard::endpoint_rows::{FAMILIES, encode_pending};
+use crate::shard::rows::{Family, Place};
+
+impl Projection<'_> {
+    pub(super) fn change_endpoint(
+        &mut self,
+        moment: &Moment<'_>,
+        id: &EndpointId,
+        event: &Event,
+    ) -> Result<(), ReadError> {
+        let mut scratch = self.scratch(moment.place, id)?;
+        scratch.evolve(moment.seq, moment.at, moment.cause_seq, event);
+        self.keep_endpoint(moment.place, id, scratch);
+        Ok(())
+    }
+
+    pub(super) fn mark_endpoint(
+        &mut self,
+        place: Place<'_>,
+        endpoint: &EndpointId,
+        mark: &Mark,
+    ) -> Result<(), ReadError> {
+        let mut scratch = self.scratch(place, endpoint)?;
+        scratch.mark(mark);
+        self.keep_endpoint(place, endpoint, scratch);
+        Ok(())
+    }
+
+    /// An attempt leaves a row to find it by, and what is pending or dead after it.
+    pub(super) fn attempted(
+        &mut self,
+        moment: &Moment<'_>,
+        endpoint: &EndpointId,
+        seq: u64,
+        event: &Event,
+    ) -> Result<(), ReadError> {
+        let place = moment.place;
+        let scratch = self.scratch(place, endpoint)?;
+        let cursor = scratch.endpoints.get(endpoint).map(|endpoint| endpoint.cursor);
+        self.keep_endpoint(place, endpoint, scratch);
+        let Some(cursor) = cursor else { return Ok(()) };
+        // No part of the digest: it says nothing that the feed row does not say, and goes when that is gone.
+        let found_by = place.endpoint_key(Family::Attempt, endpoint, moment.seq);
+        self.of_endpoints.push(found_by.clone());
+        self.batch.put(found_by, seq.to_be_bytes().to_vec());
+        if seq > cursor {
+            return Ok(()); // Deliveries do not overtake each other, and the endpoint's own row says all.
+        }
+        if let Event::DeliveryFailed { attempt, retry_at: Some(retry_at), .. } = event {
+            self.pending(place, endpoint, seq, Pending { failed_attempts: *attempt, retry_at: *retry_at });
+            return Ok(());
+        }
+        self.drop_row(place.endpoint_key(Family::Pending, endpoint, seq));
+        let dead = place.endpoint_key(Family::Dead, endpoint, seq);
+        if matches!(event, Event::DeliveryFailed { .. }) {
+            self.of_endpoints.push(dead.clone());
+            self.put(dead, moment.at.0.to_be_bytes().to_vec());
+        }
+        Ok(())
+    }
+
+    pub(super) fn requeued(&mut self, place: Place<'_>, endpoint: &EndpointId, seqs: &[u64]) {
+        for seq in seqs {
+            self.drop_row(place.endpoint_key(Family::Dead, endpoint, *seq));
+            self.pending(place, endpoint, *seq, Pending::default());
+        }
+    }
+
+    pub(super) fn pending(&mut self, place: Place<'_>, endpoint: &EndpointId, seq: u64, pending: Pending) {
+        let key = place.endpoint_key(Family::Pending, endpoint, seq);
+        self.of_endpoints.push(key.clone());
+        self.put(key, encode_pending(pending));
+    }
+
+    fn drop_row(&mut self, key: Vec<u8>) {
+        self.digests.delete(&key);
+        self.batch.delete(key);
+    }
+
+    /// Removes what tells of attempts before an event, and of older events that were given up.
+    pub(super) fn forget_attempts(&mut self, place: Place<'_>, to: u64) -> Result<(), ReadError> {
+        for (key, _) in self.store.scan(&place.all(Family::Endpoint), Direction::Forward, ENDPOINTS_MAX)? {
+            let endpoint: EndpointId = place.id(Family::Endpoint, place.rest(&key))?;
+            for family in [Family::Attempt, Family::Dead] {
+                let range = place.endpoint_seqs(family, &endpoint, 0, to);
+                for (key, _) in self.store.scan(&range, Direction::Forward, usize::MAX)? {
+                    self.batch.delete(key.to_vec());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what goes with an endpoint, of this batch too.
+    pub(super) fn forget_endpoint(&mut self, place: Place<'_>, endpoint: &EndpointId) -> Result<(), ReadError> {
+        for family in FAMILIES {
+            let range = place.endpoint_seqs(family, endpoint, 0, u64::MAX);
+            for (key, _) in self.store.scan(&range, Direction::Forward, usize::MAX)? {
+                self.batch.delete(key.to_vec());
+            }
+            let prefix = place.endpoint_prefix(family, endpoint);
+            let own = self.of_endpoints.iter().filter(|key| key.starts_with(&prefix));
+            own.for_each(|key| self.batch.delete(key.clone()));
+        }
+        Ok(())
+    }
+
+    /// An account that has only this endpoint, if it is there.
+    fn scratch(&mut self, place: Place<'_>, id: &EndpointId) -> Result<Account, ReadError> {
+        let state = match self.endpoints.remove(&(place.account.clone(), id.clone())) {
+            Some((_, state)) => state,
+            None => place.read::<Endpoint>(self.store, Family::Endpoint, id.as_str())?,
+        };
+        let mut scratch = Account::absent(place.account.clone());
+        scratch.endpoints.extend(state.map(|state| (id.clone(), state)));
+        Ok(scratch)
+    }
+
+    fn keep_endpoint(&mut self, place: Place<'_>, id: &EndpointId, mut scratch: Account) {
+        let state = scratch.endpoints.remove(id);
+        self.digests.put_json(&place.key(Family::Endpoint, id.as_str().as_bytes()), &state);
+        self.endpoints.insert((place.account.clone(), id.clone()), (place.shard, state));
+    }
+}
