@@ -106,7 +106,7 @@ pub fn verify_vectors(text: &str) -> Result<VectorReport, VectorError> {
 fn check(scheme: &Scheme, vector: &Vector, body: &[u8]) -> Result<(), (String, String)> {
     let headers: Vec<(&str, &str)> =
         vector.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let incoming = Incoming { method: &vector.method, url: &vector.url, headers: &headers, body };
+    let incoming = Incoming { method: &vector.method, url: &vector.url, headers: &headers, body, raw: None };
     let secrets: Vec<&str> = vector.secret.iter().chain(&vector.extra_secrets).map(String::as_str).collect();
     let now = Timestamp(vector.now_unix.saturating_mul(1000));
     let tolerance = vector.tolerance_s.map(Duration::from_secs);

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng as _;
 use serde_json::json;
 use steward_actors::blob::{Backfill, BlobStore};
@@ -181,25 +182,25 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let sender = Sender::start(&sending(&config), commands, deliveries, egress, sealing, Arc::clone(&clock));
 
     // ① and ②: the gateway.
-    let (router, readiness) = (Router::new(shards.clone()), Readiness::default());
+    let router = Router::new(shards.clone());
     let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
+    let (readiness, stop_serving) = (Readiness::default(), CancellationToken::new());
     let gateway = Arc::new(Gateway {
         router,
         everything: Everything::new(shards.clone(), shard_count, mark, around.as_ref().map(Around::surroundings)),
         auth,
         sealer,
+        sources: attentive.sources,
         tester: sender.tester(),
         blobs,
         clock: Arc::clone(&clock),
         readiness: readiness.clone(),
         company: company.clone(),
     });
-    let (hooks, body_bytes_max, stop_serving) =
-        (HookMetrics::new(), config.http.body_bytes_max, CancellationToken::new());
     let operations = operations(&config, node, attentive.tasks, started);
     let services =
         grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
-    let http_state = Arc::new(HttpState { gateway, sources: attentive.sources, metrics, hooks, body_bytes_max });
+    let http_state = Arc::new(http_state(&config, gateway, metrics));
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
@@ -222,6 +223,10 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     tokio::time::timeout(limit, stop).await.context("the node did not stop in time")??;
     tracing::info!("the node has stopped");
     Ok(())
+}
+
+fn http_state(config: &Config, gateway: Arc<Gateway>, metrics: PrometheusHandle) -> HttpState {
+    HttpState { gateway, metrics, hooks: HookMetrics::new(), body_bytes_max: config.http.body_bytes_max }
 }
 
 /// Stops a node from the outside in; other nodes are talked to until the last entry is written.

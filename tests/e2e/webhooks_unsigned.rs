@@ -1,6 +1,7 @@
 //! Platforms that sign nothing: a word in each notification, a number in an envelope, and what they want to read back.
 
-use steward_tests::harness::{Api, Node, headers};
+use serde_json::json;
+use steward_tests::harness::{Api, Node, data, headers};
 
 const WORD: &str = "44d07b25ba44cf7392dfdb06f7548dd9b07bc37d984de62a";
 const ORGANIZATION: &str = "00D3000000062jOEAQ";
@@ -33,7 +34,7 @@ async fn a_graph_subscription_is_made_and_brings_events() {
     let json = headers(&[("content-type", "application/json")]);
     let two = format!(r#"{{"value":[{},{}]}}"#, item(1, WORD), item(2, WORD));
     assert_eq!(node.post(&path, &json, two.as_bytes()).await.status, 200);
-    assert_eq!(api.feed_of("acme", "webhook.msgraph.created").await.len(), 1, "one request, one event");
+    assert_eq!(api.feed_of("acme", "webhook.msgraph.created").await.len(), 2, "an event for each item");
     let half = format!(r#"{{"value":[{},{}]}}"#, item(3, WORD), item(4, "guessed"));
     node.post(&path, &json, half.as_bytes()).await.problem(401, "bad_signature");
     node.post(&format!("{path}?validationToken=x"), &json, b"{}").await.problem(401, "missing_header");
@@ -60,7 +61,10 @@ async fn salesforce_reads_that_its_message_is_kept() {
         assert_eq!(answer.header("content-type"), Some("text/xml; charset=utf-8"));
         assert!(answer.text().contains("<Ack>true</Ack>"), "{}", answer.text());
     }
-    assert_eq!(api.feed_of("acme", "webhook.salesforce.opportunity").await.len(), 1, "once");
+    let events = api.feed_of("acme", "webhook.salesforce.opportunity").await;
+    assert_eq!(events.len(), 1, "once");
+    let body = json!({"OrganizationId": ORGANIZATION, "Id": "04l30000000Kz1AAAS", "sObject": {"@type": "Opportunity"}});
+    assert_eq!(data(&events[0])["body"], body);
     node.post(&path, &xml, message("00D000000000000EAA").as_bytes()).await.problem(401, "bad_signature");
     let expanding =
         message(ORGANIZATION).replace("<soapenv:Envelope", "<!DOCTYPE a [<!ENTITY b \"c\">]><soapenv:Envelope");

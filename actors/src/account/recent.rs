@@ -41,8 +41,13 @@ impl Recent {
         if let Some(idempotency) = &asked.idempotency {
             facts.answered = self.answered(desk, place, &idempotency.key, now)?;
         }
-        if let Command::AcceptWebhook(webhook) = &asked.command {
-            facts.delivered_seq = self.delivered(desk, place, webhook, now)?;
+        if let Command::AcceptWebhooks(webhooks) = &asked.command {
+            for (at, webhook) in webhooks.iter().enumerate() {
+                if let Some(seq) = self.delivered(desk, place, webhook, now)? {
+                    facts.delivered.resize(at, None);
+                    facts.delivered.push(Some(seq));
+                }
+            }
         } else if let Command::CancelJob { job } = &asked.command
             && !account.jobs.contains_key(job)
         {

@@ -6,7 +6,7 @@ use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 
-use super::endpoint;
+use super::{endpoint, source};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
     WebhookAccepted,
@@ -63,6 +63,10 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
         Kind::PlaybookFailed(e) => Event::PlaybookFailed { playbook: id("playbook", &e.playbook)?, reason: e.reason },
         Kind::SourceCreated(e) => Event::SourceCreated(source_created(e)?),
         Kind::SourceDeleted(e) => Event::SourceDeleted { source: id("source", &e.source)? },
+        Kind::SourceChanged(e) => Event::SourceChanged {
+            source: id("source", &e.source)?,
+            change: source::decode(e.change.ok_or(DecodeError::UnknownKind)?)?,
+        },
         Kind::WebhookAccepted(e) => Event::WebhookAccepted(webhook_accepted(e)?),
         Kind::EndpointCreated(e) => Event::EndpointCreated(endpoint_created(e)?),
         Kind::EndpointDeleted(e) => Event::EndpointDeleted { endpoint: id("endpoint", &e.endpoint)? },

@@ -7,7 +7,7 @@ use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 
-use super::endpoint;
+use super::{endpoint, source};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
     WebhookAccepted,
@@ -55,6 +55,9 @@ fn kind(event: &Event) -> Kind {
         }
         Event::SourceCreated(created) => source_created(created),
         Event::SourceDeleted { source } => Kind::SourceDeleted(wire::SourceDeleted { source: id(source) }),
+        Event::SourceChanged { source: changed, change } => {
+            Kind::SourceChanged(wire::SourceChanged { source: id(changed), change: Some(source::encode(change)) })
+        }
         Event::WebhookAccepted(webhook) => webhook_accepted(webhook),
         Event::EndpointCreated(created) => endpoint_created(created),
         Event::EndpointDeleted { endpoint } => Kind::EndpointDeleted(wire::EndpointDeleted { endpoint: id(endpoint) }),

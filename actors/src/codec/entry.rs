@@ -32,12 +32,17 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    /// The events with their numbers and what caused them: the first one has the cause of the command, the others
-    /// follow from the first.
+    /// The events with their numbers and what caused them: the first one, and each webhook of a batch, has the cause of
+    /// the command; the others follow from the last of these before them.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, u64, &Event)> {
-        let first = self.first_seq;
-        let cause = move |seq| if seq == first { self.causation_seq } else { first };
-        (first..).zip(&self.events).map(move |(seq, event)| (seq, cause(seq), event))
+        let mut leading = self.first_seq;
+        (self.first_seq..).zip(&self.events).map(move |(seq, event)| {
+            if seq == self.first_seq || matches!(event, Event::WebhookAccepted(_)) {
+                leading = seq;
+                return (seq, self.causation_seq, event);
+            }
+            (seq, leading, event)
+        })
     }
 
     /// Who did it: the command's actor, or the playbook whose doing it is.
@@ -58,10 +63,13 @@ impl Decision {
             if let Event::DeliverySucceeded { response, .. } | Event::DeliveryFailed { response, .. } = event {
                 return !response.is_empty();
             }
-            matches!(event, Event::EndpointChanged { .. })
+            matches!(event, Event::EndpointChanged { .. } | Event::SourceChanged { .. })
         };
         let mark = |mark: &Mark| matches!(mark, Mark::EndpointMoved { .. });
-        let is_of_webhooks = self.events.iter().any(event) || self.marks.iter().any(mark);
+        // An older node takes all events of a batch but the first for consequences of the first.
+        let webhooks = self.events.iter().filter(|event| matches!(event, Event::WebhookAccepted(_)));
+        let is_batch = webhooks.take(2).count() > 1;
+        let is_of_webhooks = is_batch || self.events.iter().any(event) || self.marks.iter().any(mark);
         if is_of_webhooks { Format::WEBHOOKS } else { Format::FIRST }
     }
 

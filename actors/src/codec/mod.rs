@@ -12,6 +12,7 @@ mod encode;
 mod endpoint;
 mod entry;
 mod runs;
+mod source;
 mod view;
 
 #[cfg(test)]

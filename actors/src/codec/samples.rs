@@ -6,7 +6,7 @@ use steward_cluster::clock::Timestamp;
 
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, Mark, OldSecret, Playbook,
-    ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
+    ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse, SourceSettings, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind};
@@ -14,7 +14,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::{TASK_KINDS, TaskKind};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 27;
+pub(crate) const EVENT_KINDS: u32 = 28;
 pub(crate) const MARK_KINDS: u32 = 4;
 
 /// What events are made of.
@@ -111,6 +111,7 @@ fn settings(kind: u32, p: &Parts) -> Option<Event> {
             public_url: p.text.clone(),
         }),
         8 => Event::SourceDeleted { source: p.id() },
+        28 => Event::SourceChanged { source: p.id(), change: source_change(p) },
         _ => return None,
     })
 }
@@ -187,6 +188,24 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
         }
         _ => return None,
     })
+}
+
+fn source_change(p: &Parts) -> SourceChange {
+    let response = SourceResponse { status: p.status, content_type: p.id.clone(), body: p.text.clone() };
+    match p.pick % 4 {
+        0 => SourceChange::SecretsChanged { sealed_secrets: vec![p.bytes.clone(), vec![]], awaits_secret: p.full },
+        1 => SourceChange::Updated {
+            tolerance_s: p.small,
+            public_url: p.text.clone(),
+            settings: SourceSettings {
+                rate_per_s: p.small,
+                allow: vec![p.text.clone()],
+                response: p.full.then_some(response),
+            },
+        },
+        2 => SourceChange::Paused,
+        _ => SourceChange::Resumed,
+    }
 }
 
 fn endpoint_change(p: &Parts) -> EndpointChange {

@@ -82,6 +82,18 @@ proptest! {
     }
 }
 
+#[test]
+fn what_follows_from_an_event_of_a_batch_has_it_for_its_cause() {
+    let p = Parts::fixed();
+    let (webhook, failed) = (event(9, &p), event(6, &p));
+    let events = vec![webhook.clone(), failed.clone(), failed.clone(), webhook, failed];
+    let batch = Decision { first_seq: 10, causation_seq: 0, events, marks: vec![], ..decision(&p) };
+    let causes: Vec<_> = batch.numbered().map(|(seq, cause, _)| (seq, cause)).collect();
+    assert_eq!(causes, [(10, 0), (11, 10), (12, 10), (13, 0), (14, 13)]);
+    assert_eq!(batch.format(), Format::WEBHOOKS);
+    assert_eq!(Decision { events: batch.events[..2].to_vec(), ..batch }.format(), Format::FIRST);
+}
+
 /// Every kind, by name, with its bytes.
 fn stored() -> String {
     let fixed = Parts::fixed();

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use crate::domain::account::{AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, ReleaseReason};
+use crate::domain::account::{
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, ReleaseReason, SourceChange,
+};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::task::TaskKind;
 use crate::shard::FeedEntry;
@@ -24,6 +26,7 @@ pub fn event_type(event: &Event) -> String {
         Event::PlaybookFailed { .. } => "playbook.failed",
         Event::SourceCreated(_) => "source.created",
         Event::SourceDeleted { .. } => "source.deleted",
+        Event::SourceChanged { change, .. } => source_change_type(change),
         Event::EndpointCreated(_) => "endpoint.created",
         Event::EndpointDeleted { .. } => "endpoint.deleted",
         Event::EndpointDisabled { .. } => "endpoint.disabled",
@@ -62,6 +65,7 @@ pub fn data_json(event: &Event) -> Value {
         // Whoever knows the token of a source may send to it, so it stays out like its secrets.
         Event::SourceCreated(created) => json!({"source": created.source, "scheme": created.scheme}),
         Event::SourceDeleted { source } => json!({"source": source}),
+        Event::SourceChanged { source, change } => with(json!({"source": source}), source_change(change)),
         Event::EndpointCreated(created) => {
             json!({"endpoint": created.endpoint, "url": created.url, "patterns": created.patterns})
         }
@@ -121,6 +125,28 @@ pub fn public_event(account: &AccountId, shard: ShardId, entry: &FeedEntry) -> w
         correlation_id: entry.correlation_id.clone(),
         causation_seq: entry.causation_seq,
         data_json: data_json(&entry.event).to_string(),
+    }
+}
+
+fn source_change_type(change: &SourceChange) -> &'static str {
+    match change {
+        SourceChange::Updated { .. } => "source.updated",
+        SourceChange::SecretsChanged { .. } => "source.secrets_changed",
+        SourceChange::Paused => "source.paused",
+        SourceChange::Resumed => "source.resumed",
+    }
+}
+
+fn source_change(change: &SourceChange) -> Value {
+    match change {
+        SourceChange::Updated { tolerance_s, public_url, settings } => with(
+            json!({"tolerance_s": tolerance_s, "public_url": public_url, "rate_per_s": settings.rate_per_s}),
+            json!({"allow": settings.allow, "response": settings.response}),
+        ),
+        SourceChange::SecretsChanged { sealed_secrets, awaits_secret } => {
+            json!({"secrets": sealed_secrets.len(), "awaits_secret": awaits_secret})
+        }
+        SourceChange::Paused | SourceChange::Resumed => json!({}),
     }
 }
 

@@ -164,6 +164,7 @@ impl Observer for DeliveryBoard {
             | Event::PlaybookFailed { .. }
             | Event::SourceCreated(_)
             | Event::SourceDeleted { .. }
+            | Event::SourceChanged { .. }
             | Event::WebhookAccepted(_)
             | Event::JobRequested { .. }
             | Event::JobSucceeded { .. }

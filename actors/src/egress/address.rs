@@ -75,7 +75,9 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn contains(self, address: IpAddr) -> bool {
+    /// Whether the address lies in it.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
         let (network, address, width) = match (self.address, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)

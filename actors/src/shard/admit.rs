@@ -103,7 +103,7 @@ impl Permit {
 pub(crate) fn weight(command: &Command) -> usize {
     let payload = match command {
         Command::ReportDeliveries { outcomes, .. } => outcomes.len() * RESPONSE_BYTES_MAX,
-        Command::AcceptWebhook(webhook) => webhook.body.len(),
+        Command::AcceptWebhooks(webhooks) => webhooks.iter().map(|webhook| webhook.body.len()).sum(),
         Command::CreateJob { .. } | Command::ReportSuccess { .. } | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
         Command::CreateAccount { .. }
         | Command::CreateApiKey(_)
@@ -112,6 +112,7 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::DeletePlaybook { .. }
         | Command::CreateSource(_)
         | Command::DeleteSource { .. }
+        | Command::ChangeSource { .. }
         | Command::CreateEndpoint(..)
         | Command::DeleteEndpoint { .. }
         | Command::SkipDeliveries { .. }

@@ -16,7 +16,8 @@ use super::{Reads, shard_of, wake};
 use crate::codec::Decision;
 use crate::domain::account::{
     Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointCreated, EndpointSettings, Event, Facts,
-    Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceCreated, TaskRef, Trust, WebhookAccepted, decide,
+    Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef,
+    Trust, WebhookAccepted, decide,
 };
 use crate::domain::ids::{AccountId, Id, JobId};
 use crate::domain::job::{Failure, Job, JobKind};
@@ -24,7 +25,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 27;
+const COMMANDS: u8 = 30;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -49,6 +50,19 @@ fn outcome(pick: u8) -> DeliveryOutcome {
         },
         _ => DeliveryOutcome::Gone,
     }
+}
+
+/// A change of a source.
+fn source_command(op: u8, a: u8, b: u8) -> Command {
+    let settings = SourceSettings { rate_per_s: u32::from(b % 3), ..SourceSettings::default() };
+    let asked = match (op % COMMANDS, b % 2) {
+        (27, 0) => SourceAsked::Pause,
+        (27, _) => SourceAsked::Resume,
+        (28, 0) => SourceAsked::AddSecret { sealed_secret: vec![b] },
+        (28, _) => SourceAsked::RetireSecret { position: usize::from(b % 3) },
+        _ => SourceAsked::Update { tolerance_s: u32::from(b), public_url: String::new(), settings },
+    };
+    Command::ChangeSource { source: id("source", a), asked }
 }
 
 impl Model {
@@ -78,7 +92,7 @@ impl Model {
                 public_url: String::new(),
             }),
             5 => Command::DeleteSource { source: id("source", a) },
-            6 | 7 => Command::AcceptWebhook(WebhookAccepted {
+            6 | 7 => Command::AcceptWebhooks(vec![WebhookAccepted {
                 source: id("source", a),
                 provider: "zoom".to_owned(),
                 event_type: "e".to_owned(),
@@ -87,7 +101,7 @@ impl Model {
                 trust: Trust::Full,
                 content_type: String::new(),
                 body: "{}".into(),
-            }),
+            }]),
             8 => {
                 let url = "https://a".to_owned();
                 let new =
@@ -102,6 +116,7 @@ impl Model {
                 Command::ReportDelivery { endpoint: id("endpoint", a), reported }
             }
             21..27 => self.endpoint_command(op, a, b),
+            27..30 => source_command(op, a, b),
             13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },

@@ -29,6 +29,7 @@ impl Observer for TaskBoard {
             | Event::SourceCreated(_)
             | Event::SourceDeleted { .. }
             | Event::WebhookAccepted(_)
+            | Event::SourceChanged { .. }
             | Event::EndpointCreated(_)
             | Event::EndpointDeleted { .. }
             | Event::EndpointDisabled { .. }

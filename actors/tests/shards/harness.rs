@@ -118,7 +118,7 @@ pub(crate) fn create_source() -> Command {
 
 /// A webhook with this delivery id.
 pub(crate) fn webhook(delivery: &str) -> Command {
-    Command::AcceptWebhook(WebhookAccepted {
+    Command::AcceptWebhooks(vec![WebhookAccepted {
         source: zoom(),
         provider: "zoom".to_owned(),
         event_type: "recording.completed".to_owned(),
@@ -127,7 +127,7 @@ pub(crate) fn webhook(delivery: &str) -> Command {
         trust: Trust::Full,
         content_type: "application/json".to_owned(),
         body: Bytes::from_static(br#"{"n":1}"#),
-    })
+    }])
 }
 
 /// Creates an account that can take webhooks: two events.

@@ -50,6 +50,11 @@ pub(crate) enum Code {
     BodyBroken,
     RouteUnknown,
     MethodNotAllowed,
+    BatchTooLarge,
+    EncodingUnknown,
+    SourcePaused,
+    RateLimited,
+    AddressForbidden,
     WebhookMissingHeader,
     WebhookBadSignature,
     WebhookExpired,
@@ -101,6 +106,11 @@ impl Code {
             Self::BodyBroken => row("body_broken", "The body could not be read", GrpcCode::InvalidArgument, StatusCode::BAD_REQUEST),
             Self::RouteUnknown => row("route_unknown", "Nothing is here", GrpcCode::Unimplemented, StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => row("method_not_allowed", "Not with this method", GrpcCode::Unimplemented, StatusCode::METHOD_NOT_ALLOWED),
+            Self::BatchTooLarge => row("batch_too_large", "The batch has too many events", GrpcCode::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
+            Self::EncodingUnknown => row("unsupported_encoding", "The body has an unknown encoding", GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::SourcePaused => retry(row("source_paused", "The source is paused", GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE), RETRY_AFTER_OPERATOR),
+            Self::RateLimited => retry(row("rate_limited", "The source takes no more for now", GrpcCode::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS), RETRY_AFTER_DEFAULT),
+            Self::AddressForbidden => row("address_forbidden", "The source takes nothing from this address", GrpcCode::PermissionDenied, StatusCode::FORBIDDEN),
             Self::WebhookMissingHeader => row("missing_header", "The webhook lacks a credential", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
             Self::WebhookBadSignature => row("bad_signature", "The webhook's signature does not hold", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
             Self::WebhookExpired => row("expired", "The webhook was signed too long ago", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
@@ -166,7 +176,8 @@ impl Refused {
         self
     }
 
-    fn after(self, retry_after: Duration) -> Self {
+    /// The same, with how long the client had better wait.
+    pub(crate) fn after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
 

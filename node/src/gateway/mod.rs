@@ -42,6 +42,7 @@ pub(crate) struct Gateway {
     pub(crate) router: Router,
     pub(crate) auth: auth::Authenticator,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) sources: Arc<http::KnownSources>,
     pub(crate) tester: Tester,
     pub(crate) blobs: BlobStore,
     pub(crate) clock: Arc<dyn Clock>,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::event::{AiCalled, ApiKeyCreated, EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
-use super::state::{EndpointSettings, Playbook};
+use super::state::{EndpointSettings, Playbook, SourceSettings};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind};
 use crate::domain::pattern::Pattern;
@@ -47,7 +47,13 @@ pub enum Command {
         source: SourceId,
     },
     #[serde(skip)]
-    AcceptWebhook(WebhookAccepted),
+    ChangeSource {
+        source: SourceId,
+        asked: SourceAsked,
+    },
+    /// The events of one request: one, or as many as its batch has.
+    #[serde(skip)]
+    AcceptWebhooks(Vec<WebhookAccepted>),
     #[serde(skip)]
     CreateEndpoint(EndpointCreated, EndpointSettings),
     #[serde(skip)]
@@ -158,6 +164,32 @@ pub enum Command {
     },
 }
 
+/// What a source is asked to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceAsked {
+    Update {
+        tolerance_s: u32,
+        public_url: String,
+        settings: SourceSettings,
+    },
+    /// Another secret, beside those it has.
+    AddSecret {
+        sealed_secret: Vec<u8>,
+    },
+    /// Another secret, which the platform's next handshake brings.
+    AwaitSecret,
+    /// The platform's handshake brought it.
+    TakeSecret {
+        sealed_secret: Vec<u8>,
+    },
+    /// The secret at this place, from 0 up, counts no longer.
+    RetireSecret {
+        position: usize,
+    },
+    Pause,
+    Resume,
+}
+
 /// How far a sender has come, in the feed or in the endpoint's recovery.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Moved {
@@ -226,8 +258,8 @@ pub struct Asked {
 /// What the history says that memory does not hold. The actor looks it up before it decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// All delivery ids of the webhook were accepted before; the event that did it.
-    pub delivered_seq: Option<u64>,
+    /// For each webhook, in its order: the event that accepted all its delivery ids before. Empty when none was.
+    pub delivered: Vec<Option<u64>>,
     /// The first answer to this idempotency key.
     pub answered: Option<(Idempotency, super::decide::Answer)>,
     /// The job has ended; jobs in memory are open.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
-use super::state::{EndpointSettings, OldSecret, Playbook, Role, Trust};
+use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind};
 use crate::domain::pattern::Pattern;
@@ -45,6 +45,23 @@ pub struct SourceCreated {
     pub sealed_secrets: Vec<Vec<u8>>,
     pub tolerance_s: u32,
     pub public_url: String,
+}
+
+/// What became of a source after it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceChange {
+    Updated {
+        tolerance_s: u32,
+        public_url: String,
+        settings: SourceSettings,
+    },
+    /// One came, one went, or the platform is to bring one.
+    SecretsChanged {
+        sealed_secrets: Vec<Vec<u8>>,
+        awaits_secret: bool,
+    },
+    Paused,
+    Resumed,
 }
 
 /// A place webhooks go to.
@@ -141,6 +158,10 @@ pub enum Event {
     SourceCreated(SourceCreated),
     SourceDeleted {
         source: SourceId,
+    },
+    SourceChanged {
+        source: SourceId,
+        change: SourceChange,
     },
     WebhookAccepted(WebhookAccepted),
     EndpointCreated(EndpointCreated),

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use steward_cluster::clock::Timestamp;
 
-use super::event::{ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated};
+use super::event::{
+    ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceChange, SourceCreated,
+};
 use super::state::{
     Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, Pending, Recovery, Source,
+    SourceSettings,
 };
 use crate::domain::ids::{EndpointId, JobId};
 use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
@@ -28,6 +31,11 @@ impl Account {
             Event::PlaybookDeleted { playbook } => drop(self.playbooks.remove(playbook)),
             Event::SourceCreated(created) => self.source_created(created, at),
             Event::SourceDeleted { source } => drop(self.sources.remove(source)),
+            Event::SourceChanged { source, change } => {
+                if let Some(source) = self.sources.get_mut(source) {
+                    source.changed(change);
+                }
+            }
             Event::EndpointCreated(created) => self.endpoint_created(created, seq, at),
             Event::EndpointDeleted { endpoint } => drop(self.endpoints.remove(endpoint)),
             Event::EndpointDisabled { endpoint, reason } => {
@@ -84,7 +92,17 @@ impl Account {
 
     fn source_created(&mut self, created: &SourceCreated, at: Timestamp) {
         let SourceCreated { source, scheme, token, sealed_secrets, tolerance_s, public_url } = created.clone();
-        let state = Source { scheme, token, sealed_secrets, tolerance_s, public_url, created_at: at };
+        let state = Source {
+            scheme,
+            token,
+            sealed_secrets,
+            tolerance_s,
+            public_url,
+            created_at: at,
+            settings: SourceSettings::default(),
+            is_paused: false,
+            awaits_secret: false,
+        };
         self.sources.insert(source, state);
     }
 
@@ -119,6 +137,24 @@ impl Account {
     fn change_job(&mut self, id: &JobId, change: impl FnOnce(&mut Job)) {
         if let Some(job) = self.jobs.get_mut(id) {
             change(job);
+        }
+    }
+}
+
+impl Source {
+    fn changed(&mut self, change: &SourceChange) {
+        match change {
+            SourceChange::Updated { tolerance_s, public_url, settings } => {
+                self.tolerance_s = *tolerance_s;
+                self.public_url.clone_from(public_url);
+                self.settings.clone_from(settings);
+            }
+            SourceChange::SecretsChanged { sealed_secrets, awaits_secret } => {
+                self.sealed_secrets.clone_from(sealed_secrets);
+                self.awaits_secret = *awaits_secret;
+            }
+            SourceChange::Paused => self.is_paused = true,
+            SourceChange::Resumed => self.is_paused = false,
         }
     }
 }
@@ -247,6 +283,7 @@ impl Job {
             | Event::PlaybookFailed { .. }
             | Event::SourceCreated(_)
             | Event::SourceDeleted { .. }
+            | Event::SourceChanged { .. }
             | Event::WebhookAccepted(_)
             | Event::EndpointCreated(_)
             | Event::EndpointDeleted { .. }

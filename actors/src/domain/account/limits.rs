@@ -6,6 +6,10 @@ pub const KEYS_MAX: usize = 50;
 pub const SOURCES_MAX: usize = 200;
 /// Live secrets of a source.
 pub const SECRETS_MAX: usize = 4;
+/// Networks a source lets webhooks come from.
+pub const ALLOWED_NETWORKS_MAX: usize = 64;
+/// Bytes of the answer a source gives.
+pub const SOURCE_RESPONSE_BYTES_MAX: usize = 1_024;
 /// Endpoints of an account.
 pub const ENDPOINTS_MAX: usize = 100;
 /// Patterns of an endpoint.
@@ -18,6 +22,8 @@ pub const OPEN_JOBS_MAX: usize = 1_000;
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a webhook's body that go into an event.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Events in one webhook request.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
 /// Characters of a display name or label.
 pub const LABEL_CHARS_MAX: usize = 200;
 /// Characters of an idempotency key.

@@ -15,15 +15,17 @@ pub mod limits;
 mod playbook;
 mod state;
 
-pub use command::{Asked, Command, DeliveryOutcome, Facts, Idempotency, Moved, Reported, RetryAsked, TaskRef};
+pub use command::{
+    Asked, Command, DeliveryOutcome, Facts, Idempotency, Moved, Reported, RetryAsked, SourceAsked, TaskRef,
+};
 pub(crate) use decide::blobs_of;
 pub use decide::{Answer, Decided, Rejection, decide};
 pub use event::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceCreated,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceChange, SourceCreated,
     WebhookAccepted,
 };
 pub use playbook::render;
 pub use state::{
     Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, OldSecret, Pending, Playbook,
-    Recovery, Role, Source, Trust,
+    Recovery, Role, Source, SourceResponse, SourceSettings, Trust,
 };

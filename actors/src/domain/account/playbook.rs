@@ -1,37 +1,75 @@
 //! Playbooks: an event of the right type becomes a job, in the same decision and so exactly once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::event::{Event, WebhookAccepted};
-use super::limits::{JSON_BYTES_MAX, OPEN_JOBS_MAX};
+use super::limits::{JSON_BYTES_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX};
 use super::state::{Account, Playbook};
+use crate::domain::ids::PlaybookId;
 use crate::domain::webhook::shape::{self, Body};
 
-/// What the account's playbooks make of a webhook: a job each, or the reason why not.
-pub(super) fn follow(account: &Account, webhook: &WebhookAccepted) -> Vec<Event> {
-    let wanted = |playbook: &&Playbook| playbook.on.matches(&webhook.type_on_feed());
-    if !account.playbooks.values().any(|playbook| wanted(&playbook)) {
-        return vec![]; // Most webhooks: do not parse their body.
+/// Bytes of input of the jobs that follow from one request: what all playbooks together may ask for after one event.
+const INPUTS_BYTES_MAX: usize = PLAYBOOKS_MAX * JSON_BYTES_MAX;
+
+/// The webhooks of one decision, and what the account's playbooks make of each: a job, or the reason why not.
+pub(super) struct Following<'a> {
+    account: &'a Account,
+    pub(super) events: Vec<Event>,
+    /// Jobs that are open after these events.
+    jobs: usize,
+    input_bytes: usize,
+    /// Failures are told once for a whole batch, or they would outgrow it.
+    told: BTreeSet<(&'a PlaybookId, String)>,
+}
+
+impl<'a> Following<'a> {
+    pub(super) fn new(account: &'a Account) -> Self {
+        Self { account, events: vec![], jobs: account.jobs.len(), input_bytes: 0, told: BTreeSet::new() }
     }
-    let data = webhook.data();
-    let mut events = vec![];
-    for (id, playbook) in account.playbooks.iter().filter(|(_, playbook)| wanted(playbook)) {
-        // The webhook itself takes the next number, then one event per playbook.
-        let seq = account.last_seq + 2 + u64::try_from(events.len()).expect("playbooks are few");
-        let outcome = if account.jobs.len() + events.len() < OPEN_JOBS_MAX {
-            render(&playbook.input, &data)
-        } else {
-            Err(format!("the account has {OPEN_JOBS_MAX} open jobs, which is the limit"))
-        };
-        events.push(match outcome {
+
+    /// Adds a webhook and what follows from it.
+    pub(super) fn accept(&mut self, webhook: WebhookAccepted) {
+        let playbooks = &self.account.playbooks;
+        if playbooks.is_empty() {
+            return self.events.push(Event::WebhookAccepted(webhook));
+        }
+        let type_on_feed = webhook.type_on_feed();
+        let wanted: Vec<_> = playbooks.iter().filter(|(_, playbook)| playbook.on.matches(&type_on_feed)).collect();
+        // Most webhooks are followed by nothing: their body is not parsed.
+        let data = if wanted.is_empty() { Value::Null } else { webhook.data() };
+        self.events.push(Event::WebhookAccepted(webhook));
+        wanted.into_iter().for_each(|(id, playbook)| self.follow(id, playbook, &data));
+    }
+
+    fn follow(&mut self, id: &'a PlaybookId, playbook: &Playbook, data: &Value) {
+        let seq = self.account.last_seq + 1 + u64::try_from(self.events.len()).expect("events of a decision are few");
+        match self.input(playbook, data) {
             Ok(input) => {
                 let job = super::decide::job_id(playbook.job, seq);
-                Event::JobRequested { job, kind: playbook.job, input, playbook: Some(id.clone()) }
+                self.jobs += 1;
+                self.events.push(Event::JobRequested { job, kind: playbook.job, input, playbook: Some(id.clone()) });
             }
-            Err(reason) => Event::PlaybookFailed { playbook: id.clone(), reason },
-        });
+            Err(reason) => {
+                if self.told.insert((id, reason.clone())) {
+                    self.events.push(Event::PlaybookFailed { playbook: id.clone(), reason });
+                }
+            }
+        }
     }
-    events
+
+    fn input(&mut self, playbook: &Playbook, data: &Value) -> Result<Value, String> {
+        if self.jobs >= OPEN_JOBS_MAX {
+            return Err(format!("the account has {OPEN_JOBS_MAX} open jobs, which is the limit"));
+        }
+        let input = render(&playbook.input, data)?;
+        self.input_bytes += input.to_string().len();
+        if self.input_bytes > INPUTS_BYTES_MAX {
+            return Err(format!("the jobs of one batch have more than {INPUTS_BYTES_MAX} bytes of input"));
+        }
+        Ok(input)
+    }
 }
 
 /// Fills a template: each string `{{/pointer}}` becomes what stands at that JSON pointer of the data.

@@ -48,6 +48,40 @@ pub struct Source {
     pub tolerance_s: u32,
     pub public_url: String,
     pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub settings: SourceSettings,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_paused: bool,
+    /// The platform's next handshake brings a secret.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub awaits_secret: bool,
+}
+
+impl Source {
+    /// Whether a secret that the platform brings becomes one of the source's.
+    #[must_use]
+    pub fn takes_secret(&self) -> bool {
+        self.awaits_secret || self.sealed_secrets.is_empty()
+    }
+}
+
+/// What a source was asked for beside its scheme.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSettings {
+    /// Requests a second on each node; 0 means no limit.
+    pub rate_per_s: u32,
+    /// Networks that webhooks may come from; empty means all.
+    pub allow: Vec<String>,
+    /// What webhooks are answered with in place of the node's own answer.
+    pub response: Option<SourceResponse>,
+}
+
+/// An answer that a platform wants to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceResponse {
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
 }
 
 /// Where outbound webhooks go, and how far they have gone.

@@ -75,7 +75,7 @@ impl Request {
     }
 
     fn incoming(&self) -> Incoming<'_> {
-        Incoming { method: &self.method, url: &self.url, headers: &self.headers, body: &self.body }
+        Incoming { method: &self.method, url: &self.url, headers: &self.headers, body: &self.body, raw: None }
     }
 
     fn header(&self, name: &str) -> &[u8] {

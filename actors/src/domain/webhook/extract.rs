@@ -28,11 +28,11 @@ pub(super) fn describe(scheme: &Scheme, reader: &Reader<'_>, secret_index: usize
     verified
 }
 
-fn dedup_id(scheme: &Scheme, reader: &Reader<'_>, row: &Row) -> Option<String> {
+pub(super) fn dedup_id(scheme: &Scheme, reader: &Reader<'_>, row: &Row) -> Option<String> {
     let parts: Option<Vec<String>> = scheme.dedup.iter().map(|place| reader.text(*place, row)).collect();
     parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join(":"))
 }
 
-fn first_of(places: &[Place], reader: &Reader<'_>, row: &Row) -> Option<String> {
+pub(super) fn first_of(places: &[Place], reader: &Reader<'_>, row: &Row) -> Option<String> {
     places.iter().find_map(|place| reader.text(*place, row))
 }

@@ -43,6 +43,21 @@ pub fn greet(scheme: &Scheme, incoming: &Incoming<'_>) -> Option<Answer> {
     (token.len() <= CHALLENGE_BYTES_MAX).then(|| plain(token.into_owned()))
 }
 
+/// Where Asana brings a secret, and reads it back.
+const HOOK_SECRET: &str = "X-Hook-Secret";
+
+/// The secret that an unsigned request brings, if its scheme lets platforms bring them. Whether the source takes it is for
+/// its state to say. One that is signed is no handshake, whatever else it carries.
+#[must_use]
+pub fn brought_secret<'a>(scheme: &Scheme, incoming: &Incoming<'a>) -> Option<&'a str> {
+    if !scheme.brings_secrets() || incoming.headers.value(scheme.signature_field()).is_some() {
+        return None;
+    }
+    let secret = std::str::from_utf8(incoming.headers.value(HOOK_SECRET)?).ok()?;
+    let is_visible = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_visible && secret.len() <= CHALLENGE_BYTES_MAX).then_some(secret)
+}
+
 /// What the platform wants to read once its events are kept, if it wants anything.
 #[must_use]
 pub fn receipt(scheme: &Scheme) -> Option<Answer> {
@@ -56,7 +71,7 @@ pub fn receipt(scheme: &Scheme) -> Option<Answer> {
 #[must_use]
 pub fn answer(scheme: &Scheme, incoming: &Incoming<'_>, secret: &[u8]) -> Option<Answer> {
     match scheme.challenge {
-        Challenge::None | Challenge::Graph => None,
+        Challenge::None | Challenge::Graph | Challenge::Asana => None,
         Challenge::Zoom => {
             let token = challenge(incoming, "/event", "endpoint.url_validation", "/payload/plainToken")?;
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
@@ -117,8 +132,13 @@ mod tests {
             body.push(b' ');
         }
         let secret = vector["secret"].as_str().unwrap();
-        let incoming =
-            Incoming { method: "POST", url: vector["url"].as_str().unwrap(), headers: &headers, body: &body };
+        let incoming = Incoming {
+            method: "POST",
+            url: vector["url"].as_str().unwrap(),
+            headers: &headers,
+            body: &body,
+            raw: None,
+        };
         let now = Timestamp(vector["now_unix"].as_u64().unwrap() * 1000);
         let scheme = find(scheme).unwrap();
         verify(scheme, &incoming, &[secret], now, None).ok()?;
@@ -147,7 +167,7 @@ mod tests {
         let is_it = |vector: &&Value| vector["id"] == "msgraph-validation-token/s";
         let vector = file["handshakes"].as_array().unwrap().iter().find(is_it).unwrap();
         let headers: Vec<(&str, &str)> = vec![];
-        let of = |url, body| Incoming { method: "POST", url, headers: &headers, body };
+        let of = |url, body| Incoming { method: "POST", url, headers: &headers, body, raw: None };
         let url = vector["url"].as_str().unwrap();
         let scheme = find("graph-client-state").unwrap();
         let answer = greet(scheme, &of(url, b"")).unwrap();
@@ -159,6 +179,21 @@ mod tests {
         assert_eq!(greet(scheme, &of(&long, b"")), None);
         assert_eq!(greet(scheme, &of(url, b"{}")), None);
         assert_eq!(greet(find("slack-v0").unwrap(), &of(url, b"")), None);
+    }
+
+    #[test]
+    fn asana_brings_its_secret_without_a_signature() {
+        let of = |scheme: &str, headers: &[(&str, &str)]| {
+            let headers = headers.to_vec();
+            let incoming = Incoming { method: "POST", url: "", headers: &headers, body: b"{}", raw: None };
+            brought_secret(find(scheme).unwrap(), &incoming).map(str::to_owned)
+        };
+        assert_eq!(of("asana-hook", &[("x-hook-secret", "b758c9")]).as_deref(), Some("b758c9"));
+        assert_eq!(of("asana-hook", &[("x-hook-secret", "b758c9"), ("X-Hook-Signature", "00")]), None);
+        assert_eq!(of("zoom-v0", &[("x-hook-secret", "b758c9")]), None);
+        for bad in ["", "a b", "\u{fc}", &"x".repeat(CHALLENGE_BYTES_MAX + 1)] {
+            assert_eq!(of("asana-hook", &[("x-hook-secret", bad)]), None, "{bad}");
+        }
     }
 
     #[test]
@@ -183,7 +218,7 @@ mod tests {
         ];
         let headers: Vec<(&str, &str)> = vec![];
         for body in &bodies {
-            let incoming = Incoming { method: "POST", url: "", headers: &headers, body: body.as_bytes() };
+            let incoming = Incoming { method: "POST", url: "", headers: &headers, body: body.as_bytes(), raw: None };
             for scheme in ["zoom-v0", "slack-v0", "front-app-hmac", "goog-channel-token", "stripe-v1"] {
                 assert_eq!(answer(find(scheme).unwrap(), &incoming, b"s"), None, "{scheme}");
             }

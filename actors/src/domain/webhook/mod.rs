@@ -1,7 +1,7 @@
 //! Webhooks from other platforms: is this request really from its sender, and which event is it?
 //!
 //! The gateway verifies with [`verify()`] before anything is stored, answers challenges with
-//! [`handshake::answer`], and outbound deliveries are signed with [`sign::sign`].
+//! [`handshake::answer`], takes batches apart with [`split`], and outbound deliveries are signed with [`sign::sign`].
 //!
 //! One table (`table`) describes every scheme; one engine ([`verify()`]) reads it. A platform gets
 //! code of its own only where a row cannot say what it does.
@@ -15,6 +15,7 @@
 //! - **W5 total**: no request, whatever its bytes, makes this module panic.
 //! - **W6 absence**: an empty secret never verifies anything.
 
+mod batch;
 mod body;
 mod evidence;
 mod extract;
@@ -37,9 +38,10 @@ mod changed_tests;
 #[cfg(test)]
 mod verify_tests;
 
+pub use batch::{Item, TooMany, split};
 pub use scheme::Scheme;
 pub use table::{all, find};
-pub use verify::{usable_secret, verify};
+pub use verify::{same_secret, usable_secret, verify};
 
 use std::time::Duration;
 
@@ -73,8 +75,17 @@ pub struct Incoming<'a> {
     pub url: &'a str,
     /// Its headers.
     pub headers: &'a dyn Headers,
-    /// Its body, byte for byte.
+    /// Its body, byte for byte; decoded, when it came compressed.
     pub body: &'a [u8],
+    /// The body as it came, when that is another: this is what is signed.
+    pub raw: Option<&'a [u8]>,
+}
+
+impl<'a> Incoming<'a> {
+    /// The bytes that were sent.
+    pub(super) fn sent(&self) -> &'a [u8] {
+        self.raw.unwrap_or(self.body)
+    }
 }
 
 /// What a verified request says about itself.

@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for List<'_> {
 }
 
 /// A key, read in place: whether it is this one.
-struct Named(&'static str);
+pub(super) struct Named(pub(super) &'static str);
 
 impl<'de> DeserializeSeed<'de> for Named {
     type Value = bool;

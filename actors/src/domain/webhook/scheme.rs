@@ -233,6 +233,8 @@ pub(super) enum Challenge {
     GoogleSync,
     /// Echo `validationToken` of the URL. It comes without any credential.
     Graph,
+    /// Echo `X-Hook-Secret`, and sign with it from then on.
+    Asana,
 }
 
 impl Place {
@@ -272,6 +274,12 @@ impl Scheme {
             SignatureAt::Numbered(prefix) => prefix,
             SignatureAt::Each(headers) => headers.first().copied().unwrap_or_default(),
         }
+    }
+
+    /// Whether the platform makes the secret and brings it with a handshake.
+    #[must_use]
+    pub fn brings_secrets(&self) -> bool {
+        matches!(self.challenge, Challenge::Asana)
     }
 
     /// How far from the clock a delivery may be stamped by default; none when the scheme carries no time.

@@ -145,7 +145,7 @@ mod tests {
     fn a_receiver_with_either_secret_accepts_it() {
         let (old, new) = (secret(&[1; 32]), secret(&[2; 32]));
         let headers = sign("dlv_1", NOW, b"{}", &[&old, &new]).unwrap().to_vec();
-        let incoming = Incoming { method: "POST", url: "", headers: &headers, body: b"{}" };
+        let incoming = Incoming { method: "POST", url: "", headers: &headers, body: b"{}", raw: None };
         let judge = |secret: &str| verify(find("standard-webhooks-v1").unwrap(), &incoming, &[secret], NOW, None);
         assert_eq!(judge(&old).unwrap().dedup_ids, ["dlv_1"]);
         assert!(judge(&new).is_ok());

@@ -82,7 +82,8 @@ impl Signed<'_> {
     }
 
     fn feed(&self, mut update: impl FnMut(&[u8])) {
-        let Incoming { method, url, body, .. } = self.reader.incoming;
+        let Incoming { method, url, .. } = self.reader.incoming;
+        let body = self.reader.incoming.sent();
         for part in self.form {
             match part {
                 Part::Text(text) => update(text.as_bytes()),

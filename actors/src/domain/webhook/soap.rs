@@ -1,5 +1,6 @@
 //! Reads the notifications of a SOAP envelope (Salesforce outbound messages).
 
+use bytes::Bytes;
 use roxmltree::{Document, Node};
 use serde_json::{Map, Value};
 
@@ -8,16 +9,65 @@ use super::pick::Row;
 /// Elements and attributes in an envelope; a hundred notifications of a wide object have far fewer.
 const NODES_MAX: u32 = 100_000;
 
+/// How deep records are nested inside notifications: a record, and records it refers to.
+const DEPTH_MAX: usize = 4;
+
 /// One row per notification. A pointer names an element inside `notifications`, or inside one `Notification`; the last
-/// part `@type` stands for the type that the element before it names. No row when the body is no such envelope, or has a
-/// document type: those are how XML reads files and eats memory.
+/// part `@type` stands for the type that the element before it names. No row when the body is no such envelope.
 pub(super) fn rows(body: &[u8], pointers: &[&str]) -> Vec<Row> {
-    let Some(document) = document(body) else { return vec![] };
-    let body = child(document.root_element(), "Body");
-    let Some(notifications) = body.and_then(|body| child(body, "notifications")) else { return vec![] };
+    let rows = each(body, |notifications, notification| {
+        pointers.iter().map(|pointer| value(notifications, notification, pointer)).collect()
+    });
+    rows.unwrap_or_default()
+}
+
+/// Each notification as JSON: its own elements beside those that all of them share. Not the session: whoever has it may
+/// act in the sender's name. None when the body is no such envelope.
+pub(super) fn items(body: &[u8]) -> Option<Vec<Bytes>> {
+    each(body, |notifications, notification| {
+        let is_shared = |node: &Node<'_, '_>| !matches!(node.tag_name().name(), "Notification" | "SessionId");
+        let mut fields = Map::new();
+        let shared = notifications.children().filter(|node| node.is_element() && is_shared(node));
+        for node in shared.chain(notification.children().filter(Node::is_element)) {
+            fields.insert(node.tag_name().name().to_owned(), to_json(node, DEPTH_MAX));
+        }
+        Value::Object(fields).to_string().into()
+    })
+}
+
+/// What `of` makes of each notification. None for what is no envelope, or has a document type: those are how XML reads
+/// files and eats memory.
+fn each<T>(body: &[u8], of: impl Fn(Node<'_, '_>, Node<'_, '_>) -> T) -> Option<Vec<T>> {
+    let document = document(body)?;
+    let notifications = child(child(document.root_element(), "Body")?, "notifications")?;
     let each = notifications.children().filter(|node| node.tag_name().name() == "Notification");
-    each.map(|notification| pointers.iter().map(|pointer| value(notifications, notification, pointer)).collect())
-        .collect()
+    Some(each.map(|notification| of(notifications, notification)).collect())
+}
+
+/// An element with elements in it is an object, any other a text; one that says that it is nothing is null.
+fn to_json(node: Node<'_, '_>, depth: usize) -> Value {
+    let mut fields = Map::new();
+    for attribute in node.attributes() {
+        match attribute.name() {
+            "nil" if attribute.value() == "true" => return Value::Null,
+            "type" => drop(fields.insert("@type".to_owned(), local(attribute.value()).into())),
+            _ => {}
+        }
+    }
+    let elements = node.children().filter(Node::is_element);
+    for child in elements.filter(|_| depth > 0) {
+        let value = to_json(child, depth - 1);
+        match fields.get_mut(child.tag_name().name()) {
+            // Again the same name: a list.
+            Some(Value::Array(list)) => list.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+            None => drop(fields.insert(child.tag_name().name().to_owned(), value)),
+        }
+    }
+    if fields.keys().all(|name| name == "@type") && node.text().is_some_and(|text| !text.trim().is_empty()) {
+        return node.text().unwrap_or_default().trim().into();
+    }
+    if fields.is_empty() { "".into() } else { Value::Object(fields) }
 }
 
 /// The first notification as JSON: its fields, those of its record under `sObject`, and those of the whole message.
@@ -72,6 +122,8 @@ fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const POINTERS: [&str; 3] = ["/OrganizationId", "/Notification/Id", "/Notification/sObject/@type"];
@@ -99,5 +151,28 @@ mod tests {
         }
         let elsewhere = "<e><Body><notifications><Notification><OrganizationId>x</OrganizationId></Notification></notifications></Body></e>";
         assert_eq!(rows(elsewhere.as_bytes(), &POINTERS), vec![vec![None, None, None]]);
+    }
+
+    #[test]
+    fn a_notification_is_json_for_playbooks_without_the_session() {
+        let notification = "<Notification><Id> n1 </Id><sObject xmlns:x='x' x:type='sf:Lead' xmlns:s='s'><s:Id>00Q</s:Id>
+            <s:Email x:nil='true'/><s:Tag>a</s:Tag><s:Tag>b</s:Tag><s:Tag>c</s:Tag><s:Owner><s:Name>Jo</s:Name></s:Owner>
+            </sObject></Notification>";
+        let body = envelope(&format!(
+            "<OrganizationId>00D1</OrganizationId><SessionId>secret</SessionId><Empty/>{notification}<Notification/>"
+        ));
+        let items = items(body.as_bytes()).unwrap();
+        let of = |item: &Bytes| serde_json::from_slice::<Value>(item).unwrap();
+        let record =
+            json!({"@type": "Lead", "Id": "00Q", "Email": null, "Tag": ["a", "b", "c"], "Owner": {"Name": "Jo"}});
+        assert_eq!(of(&items[0]), json!({"OrganizationId": "00D1", "Empty": "", "Id": "n1", "sObject": record}));
+        assert_eq!((of(&items[1]), items.len()), (json!({"OrganizationId": "00D1", "Empty": ""}), 2));
+    }
+
+    #[test]
+    fn what_nests_deeper_than_any_record_is_cut_off() {
+        let deep = format!("{}{}", "<a>".repeat(500), "</a>".repeat(500));
+        let items = items(envelope(&format!("<Notification>{deep}</Notification>")).as_bytes());
+        assert!(items.is_none_or(|items| items[0].len() < 100));
     }
 }

@@ -18,7 +18,7 @@ const NEVER_SIGNED: u8 = 0xff;
 pub(super) fn body(reader: &Reader<'_>, update: &mut impl FnMut(&[u8])) {
     let (url, body) = (reader.incoming.url, reader.incoming.body);
     if names_hash(url) {
-        if !is_hashed(url, body) {
+        if !is_hashed(url, reader.incoming.sent()) {
             update(&[NEVER_SIGNED]);
         }
     } else if reader.is_form() {

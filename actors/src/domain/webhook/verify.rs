@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use steward_cluster::clock::Timestamp;
+use subtle::ConstantTimeEq as _;
 
 use super::body::Reader;
 use super::evidence::{Evidence, SIGNATURES_MAX, signature_texts};
@@ -44,6 +45,12 @@ pub fn verify<S: AsRef<[u8]>>(
 #[must_use]
 pub fn usable_secret(scheme: &Scheme, secret: &[u8]) -> bool {
     key(scheme, secret).is_some()
+}
+
+/// Whether two secrets are the same, in constant time for secrets of one length.
+#[must_use]
+pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
+    bool::from(Sha256::digest(one).ct_eq(&Sha256::digest(other)))
 }
 
 /// The first secret that explains one of the signatures; where every event has its own, all of them have to be explained.
@@ -123,7 +130,7 @@ fn check_claims(scheme: &Scheme, incoming: &Incoming<'_>, evidence: &Evidence<'_
         let (is_so, why) = match claim {
             Claim::Url => (said == Some(incoming.url), "names another URL than the source's public one"),
             Claim::BodySha256 => {
-                let hash = hex::encode(Sha256::digest(incoming.body));
+                let hash = hex::encode(Sha256::digest(incoming.sent()));
                 (said.is_some_and(|said| said.eq_ignore_ascii_case(&hash)), "names the hash of another body")
             }
         };

@@ -1,10 +1,11 @@
 //! Events into rows. The applier fills one projection per batch; it holds no rule: states come from `evolve`.
 //!
-//! Most events are blind writes. Only events of jobs and endpoints change a row that is there; those rows are kept in
+//! Most events are blind writes. Only events of jobs, endpoints and sources change a row that is there; those rows are kept in
 //! hand until the batch ends, so that several events on one of them are right. What an entry changes goes into the
 //! shard's digest at once.
 
 mod endpoints;
+mod sources;
 
 use std::collections::HashMap;
 
@@ -19,8 +20,8 @@ use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key, sha
 use super::wake::{first_seq, index_of_event};
 use super::{Document, ReadError};
 use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
-use crate::domain::account::{Account, Endpoint, EndpointChange, Event, Mark, Pending, WebhookAccepted};
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId};
+use crate::domain::account::{Account, Endpoint, EndpointChange, Event, Mark, Pending, Source, WebhookAccepted};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, SourceId};
 use crate::domain::job::{Job, JobState};
 
 /// The changes of one batch.
@@ -31,6 +32,8 @@ pub(crate) struct Projection<'s> {
     jobs: HashMap<(AccountId, JobId), (ShardId, Option<Job>)>,
     /// None: deleted.
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
+    /// None: deleted.
+    sources: HashMap<(AccountId, SourceId), Option<Source>>,
     floors: HashMap<AccountId, u64>,
     formats: HashMap<ShardId, Format>,
     /// Keys of rows about endpoints that this batch wrote.
@@ -49,10 +52,11 @@ struct Moment<'a> {
 
 impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
-        let (jobs, endpoints, floors, formats) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let (jobs, endpoints, sources) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (floors, formats) = (HashMap::new(), HashMap::new());
         let (batch, digests) = (WriteBatch::default(), Digests::new());
         let (of_endpoints, runs, lost) = (vec![], Runs::default(), HashMap::new());
-        Self { store, batch, digests, jobs, endpoints, floors, formats, of_endpoints, runs, lost }
+        Self { store, batch, digests, jobs, endpoints, sources, floors, formats, of_endpoints, runs, lost }
     }
 
     /// Adds what one decision changes.
@@ -141,7 +145,11 @@ impl<'s> Projection<'s> {
             }
             Event::ApiKeyRevoked { key } => self.delete(place, Family::Key, key.as_str()),
             Event::PlaybookDeleted { playbook } => self.delete(place, Family::Playbook, playbook.as_str()),
-            Event::SourceDeleted { source } => self.delete(place, Family::Source, source.as_str()),
+            Event::SourceDeleted { source } => {
+                self.delete(place, Family::Source, source.as_str());
+                self.keep_source(place, source, None);
+            }
+            Event::SourceChanged { source, .. } => self.change_source(moment, source, event)?,
             Event::WebhookAccepted(webhook) => self.webhook(moment, webhook),
             Event::EndpointCreated(created) => self.change_endpoint(moment, &created.endpoint, event)?,
             Event::EndpointDeleted { endpoint } => {
@@ -221,6 +229,7 @@ impl<'s> Projection<'s> {
         }
         for (source, state) in &scratch.sources {
             self.put_json(moment.place, Family::Source, source.as_str(), state);
+            self.keep_source(moment.place, source, Some(state.clone()));
         }
     }
 

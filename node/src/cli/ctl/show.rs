@@ -53,6 +53,30 @@ pub(super) fn source(source: &webhooks::Source) -> Value {
         "tolerance_s": source.tolerance_s,
         "public_url": source.public_url,
         "created": time(source.created_at_ms),
+        "state": match (source.is_paused, source.awaits_secret) {
+            (true, _) => "paused",
+            (false, true) => "awaits secret",
+            (false, false) => "active",
+        },
+        "rate_per_s": source.rate_per_s,
+        "allow": source.allow,
+        "response": source.response.as_ref().map(|response| {
+            json!({"status": response.status, "content_type": response.content_type, "body": response.body})
+        }),
+        "secrets": source.secrets.iter().map(|secret| {
+            json!({"position": secret.position, "last_used": time(secret.last_used_at_ms)})
+        }).collect::<Value>(),
+        "counts": source.counts.iter().map(|count| (count.what.clone(), json!(count.count))).collect::<Value>(),
+    })
+}
+
+pub(super) fn tested(tested: &webhooks::TestSourceResponse) -> Value {
+    let event = |event: &webhooks::TestedEvent| json!({"type": event.r#type, "delivery_id": event.delivery_id, "secret": event.secret});
+    json!({
+        "accepted": tested.is_accepted,
+        "code": tested.code,
+        "detail": tested.detail,
+        "events": tested.events.iter().map(event).collect::<Value>(),
     })
 }
 

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 44] = [
+const METHODS: [(&str, Route); 50] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -21,6 +21,12 @@ const METHODS: [(&str, Route); 44] = [
     ("/steward.webhook.v1.WebhookService/CreateSource", Route::Leader(Keyed)),
     ("/steward.webhook.v1.WebhookService/ListSources", Route::Leader(Read)),
     ("/steward.webhook.v1.WebhookService/DeleteSource", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/UpdateSource", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/AddSourceSecret", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/RetireSourceSecret", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/PauseSource", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/ResumeSource", Route::Leader(Keyed)),
+    ("/steward.webhook.v1.WebhookService/TestSource", Route::Leader(Read)),
     // Its secret may be made here and told once.
     ("/steward.webhook.v1.WebhookService/CreateEndpoint", Route::Leader(Once)),
     ("/steward.webhook.v1.WebhookService/ListEndpoints", Route::Leader(Read)),

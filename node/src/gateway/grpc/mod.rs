@@ -15,6 +15,7 @@ mod job;
 mod methods;
 mod overview;
 mod serve;
+mod source;
 mod subscribe;
 mod subscribe_all;
 mod view;

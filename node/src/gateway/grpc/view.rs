@@ -58,6 +58,17 @@ pub(super) fn source(id: &SourceId, source: &Source) -> webhooks::Source {
         tolerance_s: source.tolerance_s,
         created_at_ms: source.created_at.0,
         public_url: source.public_url.clone(),
+        rate_per_s: source.settings.rate_per_s,
+        allow: source.settings.allow.clone(),
+        response: source.settings.response.as_ref().map(|response| webhooks::SourceResponse {
+            status: response.status.into(),
+            content_type: response.content_type.clone(),
+            body: response.body.clone(),
+        }),
+        is_paused: source.is_paused,
+        awaits_secret: source.takes_secret(),
+        secrets: vec![],
+        counts: vec![],
     }
 }
 
@@ -190,6 +201,6 @@ fn failure(failure: Option<&steward_actors::domain::job::Failure>) -> (String, S
     failure.map(|failure| (failure.code.clone(), failure.message.clone())).unwrap_or_default()
 }
 
-fn or_zero(at: Option<Timestamp>) -> u64 {
+pub(super) fn or_zero(at: Option<Timestamp>) -> u64 {
     at.unwrap_or_default().0
 }

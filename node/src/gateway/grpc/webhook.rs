@@ -12,6 +12,7 @@ use steward_proto::webhook::v1::webhook_service_server::WebhookService;
 use steward_proto::webhook::v1::{self as pb};
 use tonic::{Request, Response, Status};
 
+use super::source::check_secret;
 use super::{view, wire};
 use crate::gateway::Gateway;
 use crate::gateway::error::{Code, Refused};
@@ -20,8 +21,6 @@ use crate::gateway::error::{Code, Refused};
 const TOKEN_CHARS: usize = 24;
 /// What tokens are made of: lower-case base32, which people do not misread.
 const TOKEN_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// The longest secret of a source.
-const SOURCE_SECRET_BYTES_MAX: usize = 4_096;
 /// The longest URL.
 const URL_LEN_MAX: usize = 2_048;
 
@@ -34,10 +33,10 @@ impl Webhooks {
     }
 
     /// The source as the account's state has it.
-    fn source(&self, account: &AccountId, id: &SourceId) -> Result<pb::Source, Refused> {
+    pub(super) fn source(&self, account: &AccountId, id: &SourceId) -> Result<pb::Source, Refused> {
         let state = self.existing(account)?;
         let found = state.sources.get(id).ok_or_else(|| Refused::absent("source", id.as_str()))?;
-        Ok(view::source(id, found))
+        Ok(self.shown(account, id, found))
     }
 
     /// The endpoint as the account's state has it.
@@ -62,14 +61,12 @@ impl Webhooks {
         let source = wire::id("source_id", &request.source_id)?;
         let scheme = schemes::find(&request.scheme)
             .ok_or_else(|| Refused::field("scheme", "must be a known scheme; `steward webhook schemes` lists them"))?;
-        if !(1..=SECRETS_MAX).contains(&request.secrets.len()) {
-            return Err(Refused::field("secrets", format!("must hold 1 to {SECRETS_MAX} secrets")));
+        let fewest = usize::from(!scheme.brings_secrets());
+        if !(fewest..=SECRETS_MAX).contains(&request.secrets.len()) {
+            return Err(Refused::field("secrets", format!("must hold {fewest} to {SECRETS_MAX} secrets")));
         }
         for (at, secret) in request.secrets.iter().enumerate() {
-            if secret.len() > SOURCE_SECRET_BYTES_MAX || !schemes::usable_secret(scheme, secret.as_bytes()) {
-                let rule = "must be a secret of the form the scheme needs";
-                return Err(Refused::field(format!("secrets[{at}]"), rule));
-            }
+            check_secret(&format!("secrets[{at}]"), scheme, secret)?;
         }
         if !request.public_url.is_empty() {
             check_url("public_url", &request.public_url)?;
@@ -112,7 +109,7 @@ impl WebhookService for Webhooks {
         // The path of a source lets its holder send webhooks, so reading it needs what making it needs.
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
         let account = self.existing(writer.account())?;
-        let sources = account.sources.iter().map(|(id, source)| view::source(id, source)).collect();
+        let sources = account.sources.iter().map(|(id, source)| self.shown(writer.account(), id, source)).collect();
         Ok(Response::new(pb::ListSourcesResponse { sources }))
     }
 
@@ -127,6 +124,48 @@ impl WebhookService for Webhooks {
         let command = Command::DeleteSource { source: wire::id("source_id", &request.source_id)? };
         self.0.router.execute(&writer, command, &correlation, idempotency).await?;
         Ok(Response::new(pb::DeleteSourceResponse {}))
+    }
+
+    async fn update_source(
+        &self,
+        request: Request<pb::UpdateSourceRequest>,
+    ) -> Result<Response<pb::UpdateSourceResponse>, Status> {
+        self.update_source_asked(request).await
+    }
+
+    async fn add_source_secret(
+        &self,
+        request: Request<pb::AddSourceSecretRequest>,
+    ) -> Result<Response<pb::AddSourceSecretResponse>, Status> {
+        self.add_source_secret_asked(request).await
+    }
+
+    async fn retire_source_secret(
+        &self,
+        request: Request<pb::RetireSourceSecretRequest>,
+    ) -> Result<Response<pb::RetireSourceSecretResponse>, Status> {
+        self.retire_source_secret_asked(request).await
+    }
+
+    async fn pause_source(
+        &self,
+        request: Request<pb::PauseSourceRequest>,
+    ) -> Result<Response<pb::PauseSourceResponse>, Status> {
+        self.pause_source_asked(request).await
+    }
+
+    async fn resume_source(
+        &self,
+        request: Request<pb::ResumeSourceRequest>,
+    ) -> Result<Response<pb::ResumeSourceResponse>, Status> {
+        self.resume_source_asked(request).await
+    }
+
+    async fn test_source(
+        &self,
+        request: Request<pb::TestSourceRequest>,
+    ) -> Result<Response<pb::TestSourceResponse>, Status> {
+        self.test_source_asked(request)
     }
 
     async fn create_endpoint(

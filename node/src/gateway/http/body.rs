@@ -33,6 +33,6 @@ where
     }
 }
 
-fn too_large(bytes_max: usize) -> Refused {
+pub(super) fn too_large(bytes_max: usize) -> Refused {
     Refused::new(Code::BodyTooLarge, format!("the body has more than {bytes_max} bytes"))
 }

@@ -8,8 +8,11 @@
 //! - **H3 no drop**: a webhook that cannot be taken now is answered with 429 or 503 and `Retry-After`.
 //! - **H4 slow peers**: heads, bodies and idle connections have time limits; connections a cap.
 
+mod accepted;
+mod admission;
 mod blob;
 mod body;
+mod decode;
 mod events;
 mod forward;
 mod health;
@@ -17,9 +20,12 @@ mod reply;
 mod route;
 mod serve;
 mod source;
+mod tally;
+mod trial;
 mod webhook;
 
 pub(crate) use forward::{answer_node, enter, refusal};
 pub(crate) use serve::{HttpState, answer, serve};
 pub(crate) use source::{KnownSources, VerifiedSource};
+pub(crate) use trial::{Trial, try_out};
 pub(crate) use webhook::{HookMetrics, PATH as HOOKS_PATH};

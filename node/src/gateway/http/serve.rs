@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{Request, Response};
+use ::http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,10 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::enter;
 use super::route::handle;
-use super::source::KnownSources;
 use super::webhook::HookMetrics;
+use super::{admission, enter};
 use crate::gateway::Gateway;
 use crate::gateway::forward::{Body, Forwarder};
 use crate::metrics;
@@ -33,7 +33,6 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// What the HTTP handlers work with.
 pub(crate) struct HttpState {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) sources: Arc<KnownSources>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) hooks: HookMetrics,
     pub(crate) body_bytes_max: usize,
@@ -55,8 +54,10 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, Arc::clone(&state), forwarder.clone(), permit, stop.clone());
+            Ok((stream, address)) => {
+                let client = admission::client(address.ip());
+                let connection =
+                    connection(stream, client, Arc::clone(&state), forwarder.clone(), permit, stop.clone());
                 supervisor::spawn("http_connection", connection);
             }
             Err(error) => rest_after(error).await,
@@ -79,6 +80,7 @@ pub(crate) async fn answer(state: Arc<HttpState>, request: Request<Body>) -> Res
 
 async fn connection(
     stream: TcpStream,
+    client: HeaderValue,
     state: Arc<HttpState>,
     forwarder: Option<Arc<Forwarder>>,
     permit: OwnedSemaphorePermit,
@@ -86,8 +88,9 @@ async fn connection(
 ) {
     let _open = Open::new(permit);
     stream.set_nodelay(true).ok(); // A connection that is gone already ends below.
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (state, forwarder) = (Arc::clone(&state), forwarder.clone());
+        request.headers_mut().insert(admission::CLIENT, client.clone());
         async move {
             let Some(forwarder) = forwarder else { return Ok::<_, Infallible>(handle(&state, request).await) };
             let bytes_max = state.body_bytes_max;

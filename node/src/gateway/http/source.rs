@@ -1,6 +1,6 @@
 //! Sources in use, by token, with their secrets unsealed, so that a webhook does not read its account's state.
 //!
-//! Told by the shards when a source is deleted; a look-up that raced with a deletion is not remembered.
+//! Told by the shards when a source is deleted or changed; a look-up that raced with that is not remembered.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use steward_actors::domain::account::{Event, Mark};
+use steward_actors::domain::account::{Event, Mark, SourceResponse};
 use steward_actors::domain::ids::{AccountId, SourceId};
 use steward_actors::domain::webhook::{self, Scheme};
 use steward_actors::seal::Sealer;
@@ -17,6 +17,8 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
 use zeroize::Zeroizing;
 
+use super::admission::{Admission, Rate};
+use super::tally::{LastUse, Tallies, Tally};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 use crate::router::Router;
@@ -33,11 +35,21 @@ pub(crate) struct KnownSource {
     pub(super) actor: String,
     pub(super) scheme: &'static Scheme,
     pub(super) secrets: Vec<Zeroizing<Vec<u8>>>,
+    /// When each of the secrets verified last.
+    pub(super) last_uses: Vec<LastUse>,
+    /// Whether a secret that the platform brings becomes one of them.
+    pub(super) takes_secret: bool,
+    /// What seals it.
+    pub(super) wrapped_key: Vec<u8>,
+    pub(super) admission: Admission,
+    pub(super) response: Option<SourceResponse>,
+    pub(super) tally: Arc<Tally>,
     pub(super) tolerance: Option<Duration>,
     pub(super) public_url: String,
 }
 
-/// A source whose signature held for the request in hand. Made by the webhook handler only, after it checked.
+/// A source whose signature held for the request in hand, or that waits for the secret which the request brings. Made by
+/// the webhook handler only, after it checked.
 pub(crate) struct VerifiedSource(pub(super) Arc<KnownSource>);
 
 impl VerifiedSource {
@@ -52,37 +64,41 @@ impl VerifiedSource {
 }
 
 /// Sources by token.
-pub(crate) struct KnownSources(Mutex<Inner>);
+pub(crate) struct KnownSources {
+    inner: Mutex<Inner>,
+    pub(crate) tallies: Tallies,
+}
 
 struct Inner {
     sources: LruCache<Box<str>, Arc<KnownSource>>,
-    deletions: u64,
+    changes: u64,
 }
 
 impl KnownSources {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Inner { sources: LruCache::new(SOURCES_MAX), deletions: 0 }))
+        let inner = Inner { sources: LruCache::new(SOURCES_MAX), changes: 0 };
+        Self { inner: Mutex::new(inner), tallies: Tallies::new() }
     }
 
     /// The source of a token.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         token: &str,
         router: &Router,
         sealer: &Sealer,
         correlation: &CorrelationId,
     ) -> Result<Arc<KnownSource>, Refused> {
-        let deletions = {
-            let mut inner = self.0.lock();
+        let changes = {
+            let mut inner = self.inner.lock();
             if let Some(known) = inner.sources.get(token) {
                 return Ok(Arc::clone(known));
             }
-            inner.deletions
+            inner.changes
         };
         let span = tracing::info_span!("source", correlation_id = %correlation.0);
-        let known = Arc::new(span.in_scope(|| look_up(token, router, sealer))?);
-        let mut inner = self.0.lock();
-        if inner.deletions == deletions {
+        let known = Arc::new(span.in_scope(|| look_up(token, router, sealer, &self.tallies))?);
+        let mut inner = self.inner.lock();
+        if inner.changes == changes {
             inner.sources.put(token.into(), Arc::clone(&known));
         }
         Ok(known)
@@ -90,7 +106,7 @@ impl KnownSources {
 }
 
 /// Reads the source from its account, which the token names.
-fn look_up(token: &str, router: &Router, sealer: &Sealer) -> Result<KnownSource, Refused> {
+fn look_up(token: &str, router: &Router, sealer: &Sealer, tallies: &Tallies) -> Result<KnownSource, Refused> {
     let unknown = || Refused::new(Code::NotFound, "no source has this token");
     let well_formed = token.len() <= TOKEN_LEN_MAX;
     let (account, _) = token.split_once('.').filter(|_| well_formed).ok_or_else(unknown)?;
@@ -107,14 +123,31 @@ fn look_up(token: &str, router: &Router, sealer: &Sealer) -> Result<KnownSource,
     let secrets: Result<Vec<_>, _> = kept.sealed_secrets.iter().map(open).collect();
     let secrets = secrets.map_err(|_| fault("the source's secrets cannot be unsealed with this node key"))?;
     let tolerance = (kept.tolerance_s > 0).then(|| Duration::from_secs(u64::from(kept.tolerance_s)));
-    let actor = format!("source:{source}");
-    Ok(KnownSource { account, source, actor, scheme, secrets, tolerance, public_url: kept.public_url })
+    let allow: Result<Vec<_>, _> = kept.settings.allow.iter().map(|network| network.parse()).collect();
+    let allow = allow.map_err(|_| fault("the source's networks are not known to this version"))?;
+    let rate = Rate::new(kept.settings.rate_per_s);
+    let tally = tallies.of(&account, &source);
+    Ok(KnownSource {
+        actor: format!("source:{source}"),
+        account,
+        source,
+        scheme,
+        secrets,
+        last_uses: tally.secrets(&kept.sealed_secrets),
+        takes_secret: kept.takes_secret(),
+        wrapped_key: state.wrapped_key,
+        tolerance,
+        admission: Admission { is_paused: kept.is_paused, allow, rate },
+        response: kept.settings.response,
+        public_url: kept.public_url,
+        tally,
+    })
 }
 
 impl KnownSources {
     fn forget_all(&self) {
-        let mut inner = self.0.lock();
-        inner.deletions += 1;
+        let mut inner = self.inner.lock();
+        inner.changes += 1;
         inner.sources.clear();
     }
 }
@@ -125,9 +158,12 @@ impl Observer for KnownSources {
     }
 
     fn followed(&self, account: &AccountId, event: &Event) {
-        let Event::SourceDeleted { source } = event else { return };
-        let mut inner = self.0.lock();
-        inner.deletions += 1;
+        let (Event::SourceDeleted { source } | Event::SourceChanged { source, .. }) = event else { return };
+        if let Event::SourceDeleted { .. } = event {
+            self.tallies.forget(account, source);
+        }
+        let mut inner = self.inner.lock();
+        inner.changes += 1;
         let deleted = |known: &KnownSource| known.account == *account && known.source == *source;
         let dead: Vec<Box<str>> =
             inner.sources.iter().filter(|(_, known)| deleted(known)).map(|(token, _)| token.clone()).collect();

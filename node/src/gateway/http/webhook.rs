@@ -3,23 +3,26 @@
 //! # Decisions
 //! - Challenges are answered after the signature check: an answer to a stranger would be an oracle. The one that comes
 //!   before there is anything to sign with is echoed as plain text, for sources of that scheme only.
-//! - A scheme without delivery ids is deduplicated by the hash of the body.
+//! - A scheme without delivery ids is deduplicated by the hash of the body, and in batches by that of each item.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ::http::request::Parts;
-use ::http::{Method, header};
+use ::http::{HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::{Request, StatusCode};
 use metrics::{Counter, Histogram};
-use steward_actors::domain::account::{Command, WebhookAccepted};
+use steward_actors::domain::account::{Answer, Command, SourceAsked, WebhookAccepted};
 use steward_actors::domain::webhook::{self, Incoming, Refusal, Verified, handshake};
 use steward_cluster::clock::Clock;
 
+use super::accepted::{self, Accepted};
 use super::body;
+use super::decode::decode;
 use super::reply::{JSON, Reply, allow, nosniff, problem, whole};
 use super::serve::HttpState;
 use super::source::{KnownSource, VerifiedSource};
@@ -29,8 +32,9 @@ use crate::metrics as named;
 
 /// Where webhooks are posted to; the source's token follows.
 pub(crate) const PATH: &str = "/hooks/";
-/// The longest content type kept.
-const CONTENT_TYPE_LEN_MAX: usize = 128;
+/// Where Asana reads its secret back.
+const HOOK_SECRET: &str = "x-hook-secret";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Counters of the busy path, looked up once.
 pub(crate) struct HookMetrics {
@@ -79,43 +83,165 @@ where
         return Err(Refused::new(Code::MethodNotAllowed, "webhooks are posted"));
     }
     let token = head.uri.path().strip_prefix(PATH).unwrap_or_default();
-    let source = state.sources.find(token, &gateway.router, &gateway.sealer, correlation)?;
-    let body = body::read(body, state.body_bytes_max).await?;
+    let source = gateway.sources.find(token, &gateway.router, &gateway.sealer, correlation)?;
+    let outcome = accept_from(state, &source, head, body, correlation).await;
+    if let Err(refused) = &outcome {
+        source.tally.count(refused.code.word());
+    }
+    outcome
+}
+
+async fn accept_from<B>(
+    state: &HttpState,
+    source: &Arc<KnownSource>,
+    head: Parts,
+    body: B,
+    correlation: &CorrelationId,
+) -> Result<Reply, Refused>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let gateway = &state.gateway;
+    source.admission.check(&head.headers, gateway.clock.monotonic())?;
+    let raw = body::read(body, state.body_bytes_max).await?;
     let started = gateway.clock.monotonic();
-    let outcome = verify(&source, &head, &body, gateway.clock.as_ref())?;
-    let verified = match outcome {
+    let (outcome, body) = judge(source, &head, raw, gateway.clock.as_ref(), state.body_bytes_max)?;
+    let (verified, items) = match outcome {
         Outcome::Challenge(answer) => {
             state.hooks.handshakes.increment(1);
+            source.tally.count("handshakes");
             return Ok(nosniff(whole(StatusCode::OK, answer.content_type, answer.body)));
         }
-        Outcome::Webhook(verified) => verified,
+        Outcome::Secret(secret) => return take_secret(state, source, &secret, correlation).await,
+        Outcome::Webhook(verified, items) => (verified, items),
     };
-    let command = Command::AcceptWebhook(webhook_accepted(&source, &head, body, verified));
-    let receipt = handshake::receipt(source.scheme);
-    let answer = gateway.router.accept(&VerifiedSource(source), command, correlation).await?;
-    let counter = if answer.repeated { &state.hooks.repeated } else { &state.hooks.accepted };
-    counter.increment(1);
+    source.last_uses[verified.secret_index].store(gateway.clock.now().0, Ordering::Relaxed);
+    let request = Accepted { source, content_type: accepted::content_type(&head), body };
+    let answer = match items {
+        None => record(state, source, vec![request.whole(verified)], correlation).await?,
+        Some(items) if items.is_empty() => Answer::default(), // A heartbeat: nothing happened.
+        Some(items) => batch(state, &request, verified, items, correlation).await?,
+    };
     state.hooks.seconds.record(gateway.clock.monotonic().saturating_sub(started).as_secs_f64());
-    if let Some(receipt) = receipt {
-        return Ok(whole(StatusCode::OK, receipt.content_type, receipt.body));
+    Ok(told(source, &answer))
+}
+
+/// What the platform is told: what the owner wants, or the platform, or which event it was.
+fn told(source: &KnownSource, answer: &Answer) -> Reply {
+    if let Some(response) = &source.response {
+        let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
+        let mut reply = nosniff(whole(status, TEXT, response.body.clone()));
+        if let Ok(content_type) = HeaderValue::from_str(&response.content_type) {
+            reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+        return reply;
     }
-    let body = format!("{{\"seq\":{},\"duplicate\":{}}}", answer.seq, answer.repeated);
-    Ok(whole(StatusCode::OK, JSON, body))
+    if let Some(receipt) = handshake::receipt(source.scheme) {
+        return whole(StatusCode::OK, receipt.content_type, receipt.body);
+    }
+    whole(StatusCode::OK, JSON, format!("{{\"seq\":{},\"duplicate\":{}}}", answer.seq, answer.repeated))
+}
+
+/// Keeps the secret that the platform brings, and gives it back once it is durable.
+async fn take_secret(
+    state: &HttpState,
+    source: &Arc<KnownSource>,
+    secret: &str,
+    correlation: &CorrelationId,
+) -> Result<Reply, Refused> {
+    let gateway = &state.gateway;
+    // Nodes may pass a request on twice, when the first answer got lost.
+    let is_known = source.secrets.iter().any(|known| webhook::same_secret(known, secret.as_bytes()));
+    if !is_known {
+        if !source.takes_secret {
+            let message = "the source has its secret; rotate it for another";
+            return Err(Refused::new(Code::AlreadyExists, message));
+        }
+        let sealed_secret = gateway.sealer.seal(&source.wrapped_key, secret.as_bytes()).map_err(|_| {
+            tracing::error!("an account's data key does not open with this node key");
+            Refused::new(Code::Internal, "the secret cannot be sealed; the node's log says more")
+        })?;
+        let asked = SourceAsked::TakeSecret { sealed_secret };
+        let command = Command::ChangeSource { source: source.source.clone(), asked };
+        gateway.router.accept(&VerifiedSource(Arc::clone(source)), command, correlation).await?;
+    }
+    state.hooks.handshakes.increment(1);
+    source.tally.count("handshakes");
+    let mut reply = nosniff(whole(StatusCode::OK, TEXT, ""));
+    if let Ok(value) = HeaderValue::from_str(secret) {
+        reply.headers_mut().insert(HeaderName::from_static(HOOK_SECRET), value);
+    }
+    Ok(reply)
+}
+
+/// Makes events durable.
+async fn record(
+    state: &HttpState,
+    source: &Arc<KnownSource>,
+    webhooks: Vec<WebhookAccepted>,
+    correlation: &CorrelationId,
+) -> Result<Answer, Refused> {
+    let command = Command::AcceptWebhooks(webhooks);
+    let answer = state.gateway.router.accept(&VerifiedSource(Arc::clone(source)), command, correlation).await?;
+    let (counter, what) =
+        if answer.repeated { (&state.hooks.repeated, "repeated") } else { (&state.hooks.accepted, "accepted") };
+    counter.increment(1);
+    source.tally.count(what);
+    Ok(answer)
+}
+
+/// An event for each item. While nodes are being upgraded the others may not know batches: then one event for all.
+async fn batch(
+    state: &HttpState,
+    request: &Accepted<'_>,
+    verified: Verified,
+    items: Vec<webhook::Item>,
+    correlation: &CorrelationId,
+) -> Result<Answer, Refused> {
+    let webhooks = items.into_iter().map(|item| request.item(item, verified.trust)).collect();
+    match record(state, request.source, webhooks, correlation).await {
+        Err(refused) if refused.code == Code::NotYet => {
+            record(state, request.source, vec![request.whole(verified)], correlation).await
+        }
+        outcome => outcome,
+    }
 }
 
 /// What a verified request is.
-enum Outcome {
-    Webhook(Verified),
+pub(super) enum Outcome {
+    /// With its items, when it is a batch.
+    Webhook(Verified, Option<Vec<webhook::Item>>),
     Challenge(handshake::Answer),
+    /// It brings the secret it will sign with.
+    Secret(String),
 }
 
-fn verify(source: &KnownSource, head: &Parts, body: &Bytes, clock: &dyn Clock) -> Result<Outcome, Refused> {
+/// What a request is, and its body, decoded.
+pub(super) fn judge(
+    source: &KnownSource,
+    head: &Parts,
+    raw: Bytes,
+    clock: &dyn Clock,
+    body_bytes_max: usize,
+) -> Result<(Outcome, Bytes), Refused> {
+    let decoded = decode(&head.headers, &raw, body_bytes_max)?;
+    let (body, raw) = decoded.map_or((raw.clone(), None), |decoded| (decoded, Some(raw)));
     let url = public_url(source, head);
-    let incoming = Incoming { method: head.method.as_str(), url: &url, headers: &head.headers, body };
-    if let Some(answer) = handshake::greet(source.scheme, &incoming) {
+    let method = head.method.as_str();
+    let incoming = Incoming { method, url: &url, headers: &head.headers, body: &body, raw: raw.as_deref() };
+    let outcome = outcome(source, &incoming, &body, clock)?;
+    Ok((outcome, body))
+}
+
+fn outcome(source: &KnownSource, incoming: &Incoming<'_>, body: &Bytes, clock: &dyn Clock) -> Result<Outcome, Refused> {
+    if let Some(answer) = handshake::greet(source.scheme, incoming) {
         return Ok(Outcome::Challenge(answer));
     }
-    let verified = webhook::verify(source.scheme, &incoming, &source.secrets, clock.now(), source.tolerance);
+    if let Some(secret) = handshake::brought_secret(source.scheme, incoming) {
+        return Ok(Outcome::Secret(secret.to_owned()));
+    }
+    let verified = webhook::verify(source.scheme, incoming, &source.secrets, clock.now(), source.tolerance);
     let verified = verified.map_err(|refusal| {
         let code = match refusal {
             Refusal::MissingHeader { .. } => Code::WebhookMissingHeader,
@@ -125,9 +251,12 @@ fn verify(source: &KnownSource, head: &Parts, body: &Bytes, clock: &dyn Clock) -
         Refused::new(code, refusal.to_string())
     })?;
     let secret = &source.secrets[verified.secret_index];
-    Ok(match handshake::answer(source.scheme, &incoming, secret) {
+    Ok(match handshake::answer(source.scheme, incoming, secret) {
         Some(answer) => Outcome::Challenge(answer),
-        None => Outcome::Webhook(verified),
+        None => {
+            let items = webhook::split(source.scheme, incoming, body);
+            Outcome::Webhook(verified, items.map_err(|many| Refused::new(Code::BatchTooLarge, many.to_string()))?)
+        }
     })
 }
 
@@ -143,22 +272,4 @@ fn public_url<'s>(source: &'s KnownSource, head: &Parts) -> Cow<'s, str> {
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let path = head.uri.path_and_query().map_or(head.uri.path(), |whole| whole.as_str());
     Cow::Owned(format!("https://{host}{path}"))
-}
-
-fn webhook_accepted(source: &Arc<KnownSource>, head: &Parts, body: Bytes, verified: Verified) -> WebhookAccepted {
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let mut delivery_ids = verified.dedup_ids;
-    if delivery_ids.is_empty() {
-        delivery_ids.push(format!("blake3:{}", blake3::hash(&body).to_hex()));
-    }
-    WebhookAccepted {
-        source: source.source.clone(),
-        provider: source.scheme.provider.to_owned(),
-        event_type: verified.event_type.unwrap_or_default(),
-        delivery_ids,
-        tenant: verified.tenant_id,
-        trust: verified.trust,
-        content_type: content_type.filter(|text| text.len() <= CONTENT_TYPE_LEN_MAX).unwrap_or_default().to_owned(),
-        body,
-    }
 }

@@ -107,7 +107,8 @@ impl Gateway {
         let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await.ok()?;
         let body = body.ok()?.to_bytes();
         let url = format!("https://bench{}", head.uri.path());
-        let incoming = Incoming { method: head.method.as_str(), url: &url, headers: &head.headers, body: &body };
+        let method = head.method.as_str();
+        let incoming = Incoming { method, url: &url, headers: &head.headers, body: &body, raw: None };
         let scheme = webhook::find(inbox::SCHEME)?;
         webhook::verify(scheme, &incoming, &[secret.as_bytes()], self.clock.now(), None).ok()?;
         Some(self.seq.fetch_add(1, Ordering::Relaxed) + 1)

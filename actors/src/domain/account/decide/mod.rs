@@ -109,7 +109,8 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::DeletePlaybook { playbook } => access::delete_playbook(account, playbook),
         Command::CreateSource(created) => source::create(account, created),
         Command::DeleteSource { source } => source::delete(account, source),
-        Command::AcceptWebhook(webhook) => source::accept(account, facts, webhook),
+        Command::ChangeSource { source, asked } => source::change(account, source, asked),
+        Command::AcceptWebhooks(webhooks) => source::accept(account, facts, webhooks),
         Command::CreateEndpoint(created, settings) => endpoint::create(account, created, settings),
         Command::UpdateEndpoint { endpoint, url, patterns, settings } => {
             endpoint::update(account, endpoint, url, patterns, settings)
@@ -158,5 +159,7 @@ pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
 
 #[cfg(test)]
 mod delivery_tests;
+#[cfg(test)]
+mod source_tests;
 #[cfg(test)]
 mod tests;

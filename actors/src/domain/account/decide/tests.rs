@@ -7,7 +7,7 @@ use steward_cluster::clock::Timestamp;
 use super::*;
 use crate::domain::account::command::{DeliveryOutcome, Idempotency, Reported, RetryAsked, TaskRef};
 use crate::domain::account::event::{EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
-use crate::domain::account::limits::{OPEN_JOBS_MAX, TASK_FAILURES_MAX};
+use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind, TaskState};
@@ -63,6 +63,10 @@ fn webhook(body: &str) -> WebhookAccepted {
     }
 }
 
+fn accept(webhook: WebhookAccepted) -> Command {
+    Command::AcceptWebhooks(vec![webhook])
+}
+
 fn playbook(input: Value) -> Event {
     let rule = Playbook { on: Pattern::parse("webhook.zoom.**").unwrap(), job: JobKind::Call, input };
     Event::PlaybookPut { playbook: PlaybookId::parse("calls").unwrap(), rule }
@@ -96,7 +100,7 @@ fn failure() -> Failure {
 #[test]
 fn nothing_happens_to_an_account_that_does_not_exist() {
     let missing = Rejection::NotFound { what: "account", id: "acme".to_owned() };
-    check(&[], Command::AcceptWebhook(webhook("{}")), &Err(missing));
+    check(&[], accept(webhook("{}")), &Err(missing));
     let create = Command::CreateAccount { display_name: "Acme".to_owned(), wrapped_key: vec![1] };
     check(&[], create.clone(), &Ok(vec![created()]));
     check(&[created()], create, &Err(Rejection::AlreadyExists { what: "account", id: "acme".to_owned() }));
@@ -109,19 +113,70 @@ fn nothing_happens_to_an_account_that_does_not_exist() {
 fn accepts_each_delivery_once() {
     let given = [created(), source()];
     let accepted = Event::WebhookAccepted(webhook("{}"));
-    check(&given, Command::AcceptWebhook(webhook("{}")), &Ok(vec![accepted]));
-    let facts = Facts { delivered_seq: Some(3), ..Facts::default() };
-    let again = decide(&account(&given), &facts, &asked(Command::AcceptWebhook(webhook("{}"))), NOW).unwrap();
+    check(&given, accept(webhook("{}")), &Ok(vec![accepted]));
+    let facts = Facts { delivered: vec![Some(3)], ..Facts::default() };
+    let again = decide(&account(&given), &facts, &asked(accept(webhook("{}"))), NOW).unwrap();
     assert_eq!((again.events, again.answer.seq, again.answer.repeated), (vec![], 3, true));
     let gone = Event::SourceDeleted { source: SourceId::parse("zoom").unwrap() };
     let missing = Rejection::NotFound { what: "source", id: "zoom".to_owned() };
-    check(&[created(), source(), gone], Command::AcceptWebhook(webhook("{}")), &Err(missing));
+    check(&[created(), source(), gone], accept(webhook("{}")), &Err(missing));
+}
+
+#[test]
+fn of_a_batch_only_what_is_new_is_accepted() {
+    let given = [created(), source()];
+    let of = |id: &str| WebhookAccepted { delivery_ids: vec![id.to_owned()], ..webhook("{}") };
+    let batch = || Command::AcceptWebhooks(vec![of("d1"), of("d2"), of("d3"), of("d2")]);
+    let accepted = |ids: &[&str]| ids.iter().map(|id| Event::WebhookAccepted(of(id))).collect::<Vec<_>>();
+    // The second d2 is the first one again.
+    check(&given, batch(), &Ok(accepted(&["d1", "d2", "d3"])));
+    let decided = |delivered: Vec<Option<u64>>| {
+        let facts = Facts { delivered, ..Facts::default() };
+        decide(&account(&given), &facts, &asked(batch()), NOW).unwrap()
+    };
+    let some = decided(vec![Some(9), None, Some(7)]);
+    assert_eq!((some.events, some.answer.seq, some.answer.repeated), (accepted(&["d2"]), 3, false));
+    let none = decided(vec![Some(9), Some(8), Some(7), Some(8)]);
+    assert_eq!((none.events, none.answer.seq, none.answer.repeated), (vec![], 9, true));
+    for count in [0, BATCH_ITEMS_MAX + 1] {
+        let refused =
+            decide(&account(&given), &Facts::default(), &asked(Command::AcceptWebhooks(vec![of("d"); count])), NOW);
+        assert!(matches!(refused, Err(Rejection::Invalid { field: "body", .. })), "{count}");
+    }
+}
+
+#[test]
+fn playbooks_follow_each_event_of_a_batch_and_tell_a_failure_once() {
+    let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
+    let of = |id: &str, body: &str| WebhookAccepted { delivery_ids: vec![id.to_owned()], ..webhook(body) };
+    let (one, two) = (of("d1", r#"{"url": "https://a/b"}"#), of("d4", r#"{"url": "https://a/c"}"#));
+    let (bad, worse) = (of("d2", "{}"), of("d3", "{}"));
+    let webhooks = vec![one.clone(), bad.clone(), worse.clone(), two.clone()];
+    let playbook = || PlaybookId::parse("calls").unwrap();
+    let wanted = |id: &str, url: &str| Event::JobRequested {
+        job: job(id),
+        kind: JobKind::Call,
+        input: json!({"url": url}),
+        playbook: Some(playbook()),
+    };
+    let failed = Event::PlaybookFailed { playbook: playbook(), reason: "the event has no /body/url".to_owned() };
+    let accepted = Event::WebhookAccepted;
+    let events = vec![
+        accepted(one),
+        wanted("call-5", "https://a/b"),
+        accepted(bad),
+        failed,
+        accepted(worse),
+        accepted(two),
+        wanted("call-10", "https://a/c"),
+    ];
+    check(&given, Command::AcceptWebhooks(webhooks), &Ok(events));
 }
 
 #[test]
 fn a_playbook_asks_for_its_job_in_the_same_decision() {
     let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
-    let command = Command::AcceptWebhook(webhook(r#"{"url": "https://a/b"}"#));
+    let command = accept(webhook(r#"{"url": "https://a/b"}"#));
     let wanted = Event::JobRequested {
         job: job("call-5"),
         kind: JobKind::Call,
@@ -132,7 +187,7 @@ fn a_playbook_asks_for_its_job_in_the_same_decision() {
 
     let reason = "the event has no /body/url".to_owned();
     let failed = Event::PlaybookFailed { playbook: PlaybookId::parse("calls").unwrap(), reason };
-    check(&given, Command::AcceptWebhook(webhook("{}")), &Ok(vec![Event::WebhookAccepted(webhook("{}")), failed]));
+    check(&given, accept(webhook("{}")), &Ok(vec![Event::WebhookAccepted(webhook("{}")), failed]));
 }
 
 #[test]

@@ -75,7 +75,15 @@ pub(super) static SCHEMES: &[Scheme] = &[
         event_type: &[Place::Header("Linear-Event")],
         ..PLAIN
     },
-    Scheme { name: "asana-hook", provider: "asana", signature: header("X-Hook-Signature"), ..PLAIN },
+    Scheme {
+        name: "asana-hook",
+        provider: "asana",
+        signature: header("X-Hook-Signature"),
+        items: Items::Under("events"),
+        event_type: &[Place::Json("/action")],
+        challenge: Challenge::Asana,
+        ..PLAIN
+    },
     Scheme {
         name: "goog-channel-token",
         provider: "google",
