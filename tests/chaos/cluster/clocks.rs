@@ -45,15 +45,19 @@ async fn jumps(cluster: &Cluster, wall_clock: &WallClock, ahead_s: i64, off_s: f
     eventually(WAIT_MAX, "the node to lead with its clock", leads).await;
 }
 
-/// An account whose shard this node leads.
+/// An account whose shard this node leads. It may be without any for a moment, until it is given back what is its.
 async fn account_of(cluster: &Cluster, api: &Api) -> String {
-    for account in (0..PLAN.accounts).map(|account| format!("account-{account}")) {
-        let shard = api.feed(&account).await[0].shard;
-        if cluster.leader_of(shard) == NODE {
-            return account;
+    let led = async || {
+        let rows = cluster.node(NODE).ctl_json(&["shards"]);
+        let is_led = |shard: u32| rows.as_array()?.iter().find(|row| row["shard"] == shard && row["role"] == "leader");
+        for account in (0..PLAN.accounts).map(|account| format!("account-{account}")) {
+            if is_led(api.feed(&account).await[0].shard).is_some() {
+                return Some(account);
+            }
         }
-    }
-    panic!("node {NODE} leads no account");
+        None
+    };
+    eventually(WAIT_MAX, "the node to lead an account", led).await
 }
 
 /// A server that fails once.
