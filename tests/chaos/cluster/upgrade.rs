@@ -3,24 +3,31 @@
 
 use std::time::Duration;
 
+use steward_proto::webhook::v1::UpdateEndpointRequest;
 use steward_tests::harness::{Build, Cluster, Node, Platform, Run, Shape, WAIT_MAX, eventually, now_ms};
+use tonic::{Code, Status};
 
 use crate::{A_WHILE, PLAN, close};
 
 /// What the release before knows, and what this one knows.
-const OLD: u16 = 1;
-const NEW: u16 = 2;
+const OLD: u16 = 2;
+const NEW: u16 = 3;
 const SHARDS: u16 = 8;
 /// A node that stops has given its shards away within this; nobody waits for them any longer.
 const SLOWEST_MAX: Duration = Duration::from_secs(3);
 
-/// How often replicas were compared, over all nodes: only this release does it, and only when all shards may.
-async fn checks(cluster: &Cluster) -> u64 {
-    let mut sum = 0;
-    for id in [1, 2, 3] {
-        sum += cluster.node(id).metric("steward_shard_checks_total").await;
-    }
-    sum
+/// What became of an attempt to change an endpoint: only this release can, and only when all shards may.
+async fn changes(cluster: &Cluster, id: u64) -> Result<(), Status> {
+    let (account_id, endpoint_id) = ("account-0".to_owned(), "changing".to_owned());
+    let request = UpdateEndpointRequest {
+        account_id,
+        endpoint_id,
+        url: "https://example.com/".to_owned(),
+        patterns: vec!["never.**".to_owned()],
+        rate_per_s: 1,
+        ..UpdateEndpointRequest::default()
+    };
+    cluster.node(id).api().await.webhooks().update_endpoint(request).await.map(drop)
 }
 
 fn finalize(cluster: &Cluster, id: u64) -> Result<(), String> {
@@ -50,7 +57,10 @@ async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
     cluster.roll(3, Build::This).await;
     run.goes_on(A_WHILE).await;
     see(&cluster, OLD, NEW).await;
-    assert_eq!(checks(&cluster).await, 0, "something new was written before anybody said so");
+    cluster.node(1).api().await.create_endpoint("account-0", "changing", "https://example.com/", "never.**", "").await;
+    let refused = changes(&cluster, 1).await.expect_err("nobody has said so");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("needs format 3"), "{refused}");
 
     for id in [1, 2, 3] {
         cluster.roll(id, Build::Previous).await;
@@ -63,8 +73,8 @@ async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
     }
     finalize(&cluster, 2).expect("all nodes know it");
     see(&cluster, NEW, NEW).await;
-    let compared = async || (checks(&cluster).await >= u64::from(SHARDS) * 3).then_some(());
-    eventually(WAIT_MAX, "all replicas to be compared", compared).await;
+    let changed = async || changes(&cluster, 3).await.ok();
+    eventually(WAIT_MAX, "an endpoint to be changed", changed).await;
     run.goes_on(A_WHILE).await;
     cannot_go_back(&mut cluster).await;
     run.goes_on(A_WHILE).await;
@@ -79,11 +89,11 @@ async fn cannot_go_back(cluster: &mut Cluster) {
     node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
-    assert!(refused.contains("cluster chaos has format 2 in force, this binary knows up to format 1"), "{refused}");
+    assert!(refused.contains("cluster chaos has format 3 in force, this binary knows up to format 2"), "{refused}");
     cluster.pause_etcd();
     let refused = cluster.node(3).refuses_to_start();
     cluster.etcd_goes_on();
-    assert!(refused.contains("has format 2 in force, this binary knows up to format 1: start version"), "{refused}");
+    assert!(refused.contains("has format 3 in force, this binary knows up to format 2: start version"), "{refused}");
     cluster.node_mut(3).becomes(Build::This);
     cluster.restart(3);
     cluster.placed().await;
@@ -101,7 +111,8 @@ async fn a_node_that_is_alone_raises_by_itself_and_does_not_go_back() {
         node.post(&path, &delivery.signed(now_ms(), ""), &delivery.body).await.status
     };
     assert_eq!(send(&node, 1).await, 200);
-    assert_eq!(node.metric("steward_format_in_force").await, u64::from(OLD));
+    let old = async || (node.metric("steward_format_in_force").await == u64::from(OLD)).then_some(());
+    eventually(WAIT_MAX, "the format of the release before", old).await;
     assert!(node.terminate().await.success());
     node.becomes(Build::This);
     node.restart();
@@ -112,7 +123,7 @@ async fn a_node_that_is_alone_raises_by_itself_and_does_not_go_back() {
     node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
-    assert!(refused.contains("has format 2 in force, this binary knows up to format 1: start version"), "{refused}");
+    assert!(refused.contains("has format 3 in force, this binary knows up to format 2: start version"), "{refused}");
     node.becomes(Build::This);
     node.restart();
     assert_eq!(send(&node, 3).await, 200);
