@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use steward_proto::account::v1::Role;
+use steward_proto::event::v1::ListEventsRequest;
 use steward_proto::webhook::v1 as pb;
 use steward_tests::harness::{Api, Node, Outside, Seen, WAIT_MAX, data, eventually, within};
 
@@ -208,9 +209,13 @@ async fn what_was_sent_is_sent_once_more_under_its_id() {
     let counts: Vec<usize> = times.values().map(Vec::len).collect();
     assert_eq!((times.keys().copied().collect::<Vec<_>>(), counts), (sent.clone(), vec![1, 2, 3, 2, 2]));
     assert!(times.values().all(|ids| ids.iter().all(|id| *id == ids[0])), "{times:?}");
-    let nothing = pb::ResendDeliveryRequest { event_seq: 999, ..resend };
+    let nothing = pb::ResendDeliveryRequest { event_seq: 999, ..resend.clone() };
     let refused = world.api.webhooks().resend_delivery(nothing).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::NotFound, "{refused}");
+    let echo = world.api.feed_of("acme", "delivery.succeeded").await[0].seq;
+    let echo = pb::ResendDeliveryRequest { event_seq: echo, ..resend };
+    let refused = world.api.webhooks().resend_delivery(echo).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
 }
 
 #[tokio::test]
@@ -255,4 +260,38 @@ async fn a_receiver_that_fails_opens_the_circuit_and_nothing_is_lost() {
     let failed = |delivery: &pb::Delivery| delivery.result() == pb::AttemptResult::Failed;
     let failed: Vec<_> = world.deliveries().await.into_iter().filter(failed).collect();
     assert!(!failed.is_empty() && failed.iter().all(|delivery| delivery.response == "down"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_retention_took_before_it_was_sent_is_told() {
+    let receiver = Outside::start(|_, _| (204, vec![], vec![]));
+    let node = Node::builder().reaching_loopback().set("accounts.feed_events_max=4").start();
+    let api = node.api().await;
+    api.create_account("acme").await;
+    let mut world = World { node, api };
+    world.create(|request| request.url = receiver.url("/in")).await;
+    let of = || ("acme".to_owned(), "crm".to_owned());
+    let (account_id, endpoint_id) = of();
+    world.api.webhooks().pause_endpoint(pb::PauseEndpointRequest { account_id, endpoint_id }).await.unwrap();
+    for _ in 0..10 {
+        world.api.create_key("acme", Role::Reader, 0).await;
+    }
+    // Retention walks over all feeds when a node starts.
+    world.node.kill();
+    world.node.restart();
+    world.api = world.node.api().await;
+    let first = eventually(WAIT_MAX, "retention to take events", async || {
+        let request = ListEventsRequest { account_id: "acme".to_owned(), ..ListEventsRequest::default() };
+        let page = world.api.events().list_events(request).await.ok()?.into_inner();
+        page.gap.and(page.events.first().map(|event| event.seq)).filter(|first| *first > 5)
+    });
+    let first = first.await;
+    let (account_id, endpoint_id) = of();
+    world.api.webhooks().resume_endpoint(pb::ResumeEndpointRequest { account_id, endpoint_id }).await.unwrap();
+    world.delivered(4).await;
+    assert_eq!(receiver.seen().iter().map(seq).min(), Some(first));
+    let given_up: Vec<_> =
+        world.deliveries().await.into_iter().filter(|one| one.result() == pb::AttemptResult::Dead).collect();
+    assert_eq!((given_up.len(), given_up[0].event_seq, given_up[0].attempt), (1, first - 1, 0), "{given_up:?}");
+    assert!(given_up[0].error.contains("no longer kept"));
 }

@@ -79,7 +79,11 @@ impl DeliveryBoard {
 
     /// A sender is about to look for news: what came until now is not told again.
     pub(super) fn looks(&self, key: &EndpointKey) {
-        self.state.lock().woken.remove(key);
+        let mut state = self.state.lock();
+        // One that is told to end leaves the news to whoever comes after it.
+        if state.busy.get(key).is_none_or(|signals| !signals.cancel.is_cancelled()) {
+            state.woken.remove(key);
+        }
     }
 
     /// A sender found nothing more to do. News that came meanwhile wake the endpoint again.
@@ -238,6 +242,18 @@ mod tests {
         let (_, signals) = board.take_woken().remove(0);
         news(&board, &key().0);
         assert!(signals.news.notified().now_or_never().is_some(), "who works for it is told");
+    }
+
+    #[test]
+    fn a_change_is_not_lost_on_a_sender_that_is_told_to_end() {
+        let board = DeliveryBoard::new();
+        board.add(key());
+        board.take_woken();
+        let change = EndpointChange::Resumed;
+        board.applied(&key().0, 1, Timestamp(0), &Event::EndpointChanged { endpoint: key().1, change });
+        board.looks(&key()); // Before it notices.
+        board.done(&key());
+        assert_eq!(board.take_woken().len(), 1, "nobody works by the new settings");
     }
 
     #[test]

@@ -169,8 +169,14 @@ impl<'p> Engine<'p> {
         let page = self.post.commands.reads().events(&self.key.0, after, PAGE_MAX)?;
         let is_full = page.len() == PAGE_MAX;
         let last = page.last().map_or(after, |entry| entry.seq);
+        let mut next = after + 1;
         for entry in page.iter().filter(|entry| entry.seq <= through_seq) {
+            if entry.seq > next {
+                // Retention took what lies between; the last of it stands for all and says so.
+                self.queue.add(entry.seq - 1, Item { new_by: Some(way), line: None, due: Duration::ZERO, body: None });
+            }
             self.take(way, entry);
+            next = entry.seq + 1;
         }
         let last = if is_full { last } else { last.max(if way == Way::Recovery { through_seq } else { 0 }) };
         self.queue.read_to(way, last.min(through_seq));

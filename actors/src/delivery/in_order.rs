@@ -26,14 +26,18 @@ enum Next {
     Deliver(Box<FeedEntry>),
 }
 
-/// Works for one endpoint until there is nothing to send.
+/// How long a back-off is slept through before the format is looked at again.
+const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// Works for one endpoint until there is nothing to send, or there is another way to serve it.
 pub(super) async fn drain(post: &Post, key: &EndpointKey) {
     // What was waited for is over, whatever the wall clock says by then.
     let mut waited = None;
-    loop {
+    while post.serves_in_order(&key.0) {
         let Some((account, endpoint)) = post.read(key) else { return };
         match next(post, &account, &endpoint, waited) {
             Next::Idle => return,
+            Next::Wait(wait, _) if wait > NAP_MAX => tokio::time::sleep(NAP_MAX).await,
             Next::Wait(wait, until) => {
                 tokio::time::sleep(wait).await;
                 waited = Some(until);

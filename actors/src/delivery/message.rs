@@ -10,16 +10,21 @@ use crate::domain::account::{Endpoint, Event};
 use crate::domain::ids::{AccountId, EndpointId};
 use crate::shard::FeedEntry;
 
-/// Whether the endpoint subscribes to the event. Events about deliveries and endpoints would echo for ever.
-pub(super) fn wanted(endpoint: &Endpoint, event: &Event) -> bool {
-    let about_deliveries = matches!(
+/// Whether an event may be delivered at all. Those about deliveries and endpoints would echo for ever.
+#[must_use]
+pub fn is_deliverable(event: &Event) -> bool {
+    !matches!(
         event,
         Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::EndpointDisabled { .. }
             | Event::EndpointChanged { .. }
-    );
-    if about_deliveries {
+    )
+}
+
+/// Whether the endpoint subscribes to the event.
+pub(super) fn wanted(endpoint: &Endpoint, event: &Event) -> bool {
+    if !is_deliverable(event) {
         return false;
     }
     if endpoint.patterns.is_empty() {

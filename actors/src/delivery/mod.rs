@@ -27,5 +27,6 @@ mod queue_tests;
 
 pub use board::DeliveryBoard;
 pub use extras::{Credentials, Extras};
+pub use message::is_deliverable;
 pub use send::{Sender, SenderConfig, Tester};
 pub use sieve::{check as check_sieve, wanted_between};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use steward_cluster::clock::{Clock, Timestamp};
+use zeroize::Zeroizing;
 
 use super::extras::{Credentials, Extras};
 use crate::domain::account::limits::RESPONSE_BYTES_MAX;
@@ -20,8 +21,8 @@ const ERROR_CHARS_MAX: usize = 300;
 pub(super) struct Addressed {
     url: String,
     extras: HeaderMap,
-    secret: Vec<u8>,
-    old_secret: Option<(Vec<u8>, Timestamp)>,
+    secret: Zeroizing<Vec<u8>>,
+    old_secret: Option<(Zeroizing<Vec<u8>>, Timestamp)>,
     /// With a client certificate it has connections of its own.
     egress: Egress,
 }
@@ -36,7 +37,7 @@ impl Addressed {
     ) -> Result<Self, String> {
         let open = |sealed: &[u8]| sealer.open(&account.wrapped_key, sealed).map_err(|error| error.to_string());
         let sealed = &endpoint.settings.sealed_extras;
-        let extras = if sealed.is_empty() { vec![] } else { open(sealed)?.to_vec() };
+        let extras = if sealed.is_empty() { Zeroizing::default() } else { open(sealed)? };
         let extras = Extras::decode(&extras).map_err(|error| error.to_string())?;
         let egress = match &extras.credentials {
             Credentials::Certificate { chain_pem, key_pem, ca_pem } => egress
@@ -45,9 +46,9 @@ impl Addressed {
             Credentials::None | Credentials::Basic { .. } | Credentials::Bearer { .. } => egress.clone(),
         };
         let old = endpoint.old_secret.as_ref();
-        let old_secret = old.map(|old| Ok::<_, String>((open(&old.sealed)?.to_vec(), old.until))).transpose()?;
+        let old_secret = old.map(|old| Ok::<_, String>((open(&old.sealed)?, old.until))).transpose()?;
         let extras = extras.headers().map_err(|(field, rule)| format!("{field} {rule}"))?;
-        let secret = open(&endpoint.sealed_secret)?.to_vec();
+        let secret = open(&endpoint.sealed_secret)?;
         Ok(Self { url: endpoint.url.clone(), extras, secret, old_secret, egress })
     }
 

@@ -123,10 +123,12 @@ impl Post {
     /// Works for one endpoint until there is nothing to send.
     async fn serve(self: Arc<Self>, key: EndpointKey, signals: Signals) {
         let work = async {
-            match self.commands.reads().format(&key.0) {
-                Ok(format) if format >= Format::WEBHOOKS => engine::serve(&self, &key, &signals).await,
-                Ok(_) => in_order::drain(&self, &key).await,
-                Err(error) => unreadable(&key.0, &error),
+            if self.serves_in_order(&key.0) {
+                in_order::drain(&self, &key).await;
+            }
+            // What was true before may have changed meanwhile.
+            if !self.serves_in_order(&key.0) {
+                engine::serve(&self, &key, &signals).await;
             }
         };
         tokio::select! {
@@ -135,6 +137,17 @@ impl Post {
             () = self.stop.cancelled() => {}
         }
         self.board.done(&key);
+    }
+
+    /// Whether deliveries may not go past each other yet, because nodes of the release before would not understand.
+    pub(super) fn serves_in_order(&self, account: &AccountId) -> bool {
+        match self.commands.reads().format(account) {
+            Ok(format) => format < Format::WEBHOOKS,
+            Err(error) => {
+                unreadable(account, &error);
+                true
+            }
+        }
     }
 
     /// The endpoint as it is now; none when it is gone.

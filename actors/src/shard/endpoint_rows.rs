@@ -7,7 +7,6 @@ use steward_cluster::store::{Direction, StateStore};
 use super::ReadError;
 use super::rows::{Family, Place};
 use crate::domain::account::Pending;
-use crate::domain::account::limits::PENDING_MAX;
 use crate::domain::ids::EndpointId;
 
 /// The families of rows that go with an endpoint.
@@ -17,14 +16,15 @@ pub(super) fn encode_pending(pending: Pending) -> Vec<u8> {
     [&pending.failed_attempts.to_be_bytes()[..], &pending.retry_at.0.to_be_bytes()].concat()
 }
 
-/// All that is pending at an endpoint.
+/// All that is pending at an endpoint: as a rule [`PENDING_MAX`](crate::domain::account::limits::PENDING_MAX) at most, and
+/// what a sender had read ahead when others were requeued.
 pub(crate) fn pending(
     store: &dyn StateStore,
     place: Place<'_>,
     endpoint: &EndpointId,
 ) -> Result<Vec<(u64, Pending)>, ReadError> {
     let rows =
-        store.scan(&place.endpoint_seqs(Family::Pending, endpoint, 0, u64::MAX), Direction::Forward, PENDING_MAX)?;
+        store.scan(&place.endpoint_seqs(Family::Pending, endpoint, 0, u64::MAX), Direction::Forward, usize::MAX)?;
     let row = |(key, value): (Bytes, Bytes)| Ok((place.last_number(Family::Pending, &key)?, decode(place, &value)?));
     rows.into_iter().map(row).collect()
 }

@@ -1,6 +1,6 @@
 //! Rows hold what a plain fold holds, for random histories cut into random batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -15,11 +15,11 @@ use super::rows::{Family, Place};
 use super::{Reads, shard_of, wake};
 use crate::codec::Decision;
 use crate::domain::account::{
-    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointCreated, EndpointSettings, Event, Facts,
-    Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef,
-    Trust, WebhookAccepted, decide,
+    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
+    EndpointSettings, Event, Facts, Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceAsked,
+    SourceCreated, SourceSettings, TaskRef, Trust, WebhookAccepted, decide,
 };
-use crate::domain::ids::{AccountId, Id, JobId};
+use crate::domain::ids::{AccountId, EndpointId, Id, JobId};
 use crate::domain::job::{Failure, Job, JobKind};
 use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
@@ -31,6 +31,8 @@ const COMMANDS: u8 = 30;
 struct Model {
     account: Account,
     jobs: BTreeMap<JobId, Job>,
+    /// Events given up at endpoints.
+    dead: BTreeSet<(EndpointId, u64)>,
     events: Vec<Event>,
 }
 
@@ -39,7 +41,8 @@ fn id<Of>(name: &str, pick: u8) -> Id<Of> {
 }
 
 fn outcome(pick: u8) -> DeliveryOutcome {
-    match pick % 4 {
+    match pick % 5 {
+        4 => DeliveryOutcome::Forgotten,
         0 | 1 => DeliveryOutcome::Delivered { status: 200, latency_ms: 1, response: "ok".to_owned() },
         2 => DeliveryOutcome::Failed {
             status: None,
@@ -195,6 +198,7 @@ impl Model {
     fn fold(&mut self, decision: &Decision) {
         decision.marks.iter().for_each(|mark| self.account.mark(mark));
         for (seq, cause_seq, event) in decision.numbered() {
+            self.note_dead(event);
             self.account.evolve(seq, decision.at, cause_seq, event);
             for (job, state) in &self.account.jobs {
                 self.jobs.insert(job.clone(), state.clone());
@@ -206,6 +210,21 @@ impl Model {
         }
     }
 
+    fn note_dead(&mut self, event: &Event) {
+        let in_order = |endpoint: &EndpointId, seq: u64| self.account.endpoints[endpoint].cursor < seq;
+        if let Event::DeliveryFailed { endpoint, event_seq, retry_at: None, .. } = event
+            && !in_order(endpoint, *event_seq)
+        {
+            self.dead.insert((endpoint.clone(), *event_seq));
+        } else if let Event::DeliverySucceeded { endpoint, event_seq, .. } = event {
+            self.dead.remove(&(endpoint.clone(), *event_seq));
+        } else if let Event::EndpointDeleted { endpoint } = event {
+            self.dead.retain(|(of, _)| of != endpoint);
+        } else if let Event::EndpointChanged { endpoint, change: EndpointChange::Requeued { seqs } } = event {
+            self.dead.retain(|(of, seq)| of != endpoint || !seqs.contains(seq));
+        }
+    }
+
     #[track_caller]
     fn check(&self, store: &Arc<dyn StateStore>) {
         let name = &self.account.id;
@@ -213,6 +232,12 @@ impl Model {
         let (account, _) = wake(&**store, place).unwrap();
         assert_eq!(account, self.account);
         let reads = Reads::new(Arc::clone(store), SHARDS);
+        for endpoint in self.account.endpoints.keys() {
+            let from = self.account.first_seq; // Rows before it go with a later trim.
+            let stored = reads.dead(name, endpoint, from, u64::MAX - 1, usize::MAX).unwrap();
+            let known = self.dead.iter().filter(|(of, seq)| of == endpoint && *seq >= from).map(|(_, seq)| *seq);
+            assert_eq!(stored, known.collect::<Vec<_>>(), "what {endpoint} was not given");
+        }
         for (job, state) in &self.jobs {
             match reads.job(name, job).unwrap() {
                 Some(stored) => assert_eq!(&stored, state, "{job}"),
@@ -233,7 +258,7 @@ proptest! {
         let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
         let name = AccountId::parse("acme").unwrap();
         let shard = shard_of(&name, SHARDS);
-        let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), events: vec![] };
+        let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
         let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
         let first = model.decide(create, Timestamp(1)).unwrap();
         let mut projection = Projection::new(&*store);
@@ -253,6 +278,44 @@ proptest! {
         store.write(projection.finish()).unwrap();
         model.check(&store);
     }
+}
+
+#[test]
+fn what_was_given_up_and_sent_again_is_no_longer_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
+    let name = AccountId::parse("acme").unwrap();
+    let shard = shard_of(&name, SHARDS);
+    let mut model =
+        Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
+    let endpoint = || id("endpoint", 0);
+    let (url, patterns, sealed_secret) = ("https://a".to_owned(), vec![], vec![1]);
+    let new = EndpointCreated { endpoint: endpoint(), url, patterns, sealed_secret };
+    let report = |is_recovery, outcome| Command::ReportDeliveries {
+        endpoint: endpoint(),
+        moved: vec![Moved { is_recovery, through_seq: 4, pending: vec![] }],
+        outcomes: vec![Reported { event_seq: 3, outcome }],
+    };
+    let commands = [
+        Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] },
+        Command::CreateEndpoint(new, EndpointSettings::default()),
+        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
+        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://b"}) },
+        report(false, DeliveryOutcome::Forgotten),
+        Command::RecoverDeliveries { endpoint: endpoint(), after_seq: 2, through_seq: 4 },
+        report(true, outcome(0)),
+    ];
+    let mut deaths = vec![];
+    for (command, index) in commands.into_iter().zip(1..) {
+        let decision = model.decide(command, Timestamp(index * 1000)).unwrap();
+        model.fold(&decision);
+        let mut projection = Projection::new(&*store);
+        projection.add(shard, LogIndex(index), &decision).unwrap();
+        store.write(projection.finish()).unwrap();
+        model.check(&store);
+        deaths.push(model.dead.len());
+    }
+    assert_eq!(deaths, [0, 0, 0, 0, 1, 1, 0]);
 }
 
 /// Applies the decisions in batches that end where `cuts` says, and gives what the shard comes to.
@@ -281,7 +344,8 @@ fn digest_of(
 /// An account, and what the operations lead to.
 fn history(ops: &[(u8, u8, u8)]) -> Vec<Decision> {
     let name = AccountId::parse("acme").unwrap();
-    let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), events: vec![] };
+    let mut model =
+        Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
     let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
     let commands = std::iter::once((0, None)).chain((1..).zip(ops).map(|(at, op)| (at, Some(op))));
     let mut decisions = vec![];

@@ -47,8 +47,8 @@ impl Account {
             Event::DeliverySucceeded { endpoint, event_seq, .. } => {
                 self.change_endpoint(endpoint, |endpoint| endpoint.succeeded(*event_seq, at));
             }
-            Event::DeliveryFailed { endpoint, event_seq, retry_at, .. } => {
-                self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *retry_at, at));
+            Event::DeliveryFailed { endpoint, event_seq, attempt, retry_at, .. } => {
+                self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *attempt, *retry_at, at));
             }
             Event::JobRequested { job, kind, input, .. } => {
                 let requested = Job::requested(*kind, input.clone(), seq, cause_seq, at);
@@ -177,7 +177,8 @@ impl Endpoint {
         self.counts.last_success_at = Some(at);
     }
 
-    fn failed(&mut self, event_seq: u64, retry_at: Option<Timestamp>, at: Timestamp) {
+    /// Attempt 0: it was given up without having been tried again, which says nothing about the receiver.
+    fn failed(&mut self, event_seq: u64, attempt: u32, retry_at: Option<Timestamp>, at: Timestamp) {
         if event_seq > self.cursor {
             if retry_at.is_none() {
                 self.move_to(event_seq); // Given up.
@@ -187,10 +188,12 @@ impl Endpoint {
             }
             return;
         }
-        self.health.failures_in_row = self.health.failures_in_row.saturating_add(1);
-        self.health.failing_since.get_or_insert(at);
-        self.counts.failed_attempts += 1;
-        self.counts.last_failure_at = Some(at);
+        if attempt > 0 {
+            self.health.failures_in_row = self.health.failures_in_row.saturating_add(1);
+            self.health.failing_since.get_or_insert(at);
+            self.counts.failed_attempts += 1;
+            self.counts.last_failure_at = Some(at);
+        }
         if let Some(retry_at) = retry_at {
             let pending = self.pending.entry(event_seq).or_default();
             *pending = Pending { failed_attempts: pending.failed_attempts + 1, retry_at };

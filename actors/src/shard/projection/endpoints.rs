@@ -45,9 +45,9 @@ impl Projection<'_> {
     ) -> Result<(), ReadError> {
         let place = moment.place;
         let scratch = self.scratch(place, endpoint)?;
-        let cursor = scratch.endpoints.get(endpoint).map(|endpoint| endpoint.cursor);
+        let found = scratch.endpoints.get(endpoint).map(|endpoint| (endpoint.cursor, endpoint.counts.dead));
         self.keep_endpoint(place, endpoint, scratch);
-        let Some(cursor) = cursor else { return Ok(()) };
+        let Some((cursor, dead)) = found else { return Ok(()) };
         // No part of the digest: it says nothing that the feed row does not say, and goes when that is gone.
         let found_by = place.endpoint_key(Family::Attempt, endpoint, moment.seq);
         self.of_endpoints.push(found_by.clone());
@@ -60,10 +60,12 @@ impl Projection<'_> {
             return Ok(());
         }
         self.drop_row(place.endpoint_key(Family::Pending, endpoint, seq));
-        let dead = place.endpoint_key(Family::Dead, endpoint, seq);
+        let key = place.endpoint_key(Family::Dead, endpoint, seq);
         if matches!(event, Event::DeliveryFailed { .. }) {
-            self.of_endpoints.push(dead.clone());
-            self.put(dead, moment.at.0.to_be_bytes().to_vec());
+            self.of_endpoints.push(key.clone());
+            self.put(key, moment.at.0.to_be_bytes().to_vec());
+        } else if dead > 0 {
+            self.drop_row(key); // Sent with a window that was recovered.
         }
         Ok(())
     }

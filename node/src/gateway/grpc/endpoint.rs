@@ -165,6 +165,21 @@ impl Webhooks {
         }
     }
 
+    pub(super) async fn resend(&self, request: Request<pb::ResendDeliveryRequest>) -> Result<(), Refused> {
+        let retry_key = wire::retry_key(&request);
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
+        let idempotency = wire::idempotency("ResendDelivery", "", retry_key, &request);
+        let (account, endpoint, _) = self.found(writer.account(), &request.endpoint_id)?;
+        let found = self.0.router.reads().events(&account.id, request.event_seq.saturating_sub(1), 1)?.pop();
+        if found.is_some_and(|entry| entry.seq == request.event_seq && !delivery::is_deliverable(&entry.event)) {
+            return Err(Refused::field("event_seq", "must not be an event about a delivery or an endpoint"));
+        }
+        let command = Command::RequeueDeliveries { endpoint, event_seqs: vec![request.event_seq] };
+        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
+        Ok(())
+    }
+
     pub(super) async fn recover(
         &self,
         request: Request<pb::RecoverDeliveriesRequest>,

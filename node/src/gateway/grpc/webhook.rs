@@ -252,13 +252,7 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<pb::ResendDeliveryRequest>,
     ) -> Result<Response<pb::ResendDeliveryResponse>, Status> {
-        let retry_key = wire::retry_key(&request);
-        let (caller, correlation, request) = wire::open(&self.0, request)?;
-        let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
-        let idempotency = wire::idempotency("ResendDelivery", "", retry_key, &request);
-        let endpoint = wire::id("endpoint_id", &request.endpoint_id)?;
-        let command = Command::RequeueDeliveries { endpoint, event_seqs: vec![request.event_seq] };
-        self.0.router.execute(&writer, command, &correlation, idempotency).await?;
+        self.resend(request).await?;
         Ok(Response::new(pb::ResendDeliveryResponse {}))
     }
 

@@ -19,6 +19,9 @@ use crate::domain::account::limits::{
 use crate::domain::account::state::{Account, Circuit, Endpoint, Health, Pending};
 use crate::domain::ids::EndpointId;
 
+/// The attempt at an event that was given up without another one.
+const NOT_TRIED: u32 = 0;
+
 /// One attempt on the event behind the cursor, where deliveries may not overtake each other. An attempt on an event that
 /// is done with already came from a sender that was replaced: it changes nothing.
 pub(super) fn report_one(account: &Account, endpoint: EndpointId, reported: Reported, now: Timestamp) -> Decision {
@@ -84,22 +87,18 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn take(&mut self, reported: Reported, before: Pending) {
-        let failed = match &reported.outcome {
-            DeliveryOutcome::Delivered { .. } => false,
-            DeliveryOutcome::Gone | DeliveryOutcome::Forgotten | DeliveryOutcome::Failed { .. } => true,
-        };
-        let is_gone = reported.outcome == DeliveryOutcome::Gone;
+        let outcome = reported.outcome.clone();
         self.events.push(attempted(self.account, self.endpoint, reported, before, self.now));
-        if is_gone {
-            return;
-        }
-        if failed {
-            self.failed();
-        } else {
-            if self.health.circuit.is_some() {
-                self.change(EndpointChange::CircuitClosed);
+        match outcome {
+            DeliveryOutcome::Delivered { .. } => {
+                if self.health.circuit.is_some() {
+                    self.change(EndpointChange::CircuitClosed);
+                }
+                self.health = Health::default();
             }
-            self.health = Health::default();
+            DeliveryOutcome::Failed { .. } => self.failed(),
+            // Neither says anything about an attempt.
+            DeliveryOutcome::Gone | DeliveryOutcome::Forgotten => {}
         }
     }
 
@@ -153,8 +152,8 @@ fn attempted(account: &Account, endpoint: &EndpointId, reported: Reported, befor
             Event::EndpointDisabled { endpoint, reason }
         }
         DeliveryOutcome::Forgotten => {
-            let (error, response) = ("the event is no longer kept".to_owned(), String::new());
-            let (status, retry_at, latency_ms) = (None, None, 0);
+            let error = "the event, and what was not delivered before it, is no longer kept".to_owned();
+            let (status, retry_at, latency_ms, attempt, response) = (None, None, 0, NOT_TRIED, String::new());
             Event::DeliveryFailed { endpoint, event_seq, attempt, status, error, retry_at, latency_ms, response }
         }
         DeliveryOutcome::Failed { status, error, retry_after_ms, latency_ms, response } => {

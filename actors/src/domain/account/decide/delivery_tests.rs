@@ -6,7 +6,7 @@ use super::{Decided, Rejection, decide};
 use crate::domain::account::command::{Asked, Command, DeliveryOutcome, Facts, Moved, Reported};
 use crate::domain::account::event::{EndpointChange, EndpointCreated, Event, Mark};
 use crate::domain::account::limits::{CIRCUIT_FAILURES, CIRCUIT_WAIT_MS_MIN, FAILING_MS_MAX};
-use crate::domain::account::state::{Account, Endpoint, EndpointSettings};
+use crate::domain::account::state::{Account, Endpoint, EndpointSettings, Health};
 use crate::domain::ids::{AccountId, EndpointId, JobId};
 
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
@@ -121,7 +121,7 @@ fn failures_in_a_row_open_the_circuit_and_one_success_closes_it() {
     assert!(next.0 - until.0 >= 2 * CIRCUIT_WAIT_MS_MIN);
     let closed = world.report(33, &[], &[(33, delivered())]);
     assert_eq!(changes(&closed), [&EndpointChange::CircuitClosed]);
-    assert_eq!(world.endpoint().health, crate::domain::account::Health::default());
+    assert_eq!(world.endpoint().health, Health::default());
 }
 
 #[test]
@@ -146,6 +146,16 @@ fn an_endpoint_that_fails_for_days_is_warned_about_and_disabled() {
     assert_eq!(world.now.0 - since.0, FAILING_MS_MAX);
     world.ask(Command::ResumeEndpoint { endpoint: crm() }).unwrap();
     assert_eq!((&world.endpoint().disabled, world.endpoint().health.failing_since), (&None, None));
+}
+
+#[test]
+fn what_is_no_longer_kept_is_given_up_and_blames_nobody() {
+    let mut world = World::new();
+    let outcomes: Vec<_> = (3..30).map(|seq| (seq, DeliveryOutcome::Forgotten)).collect();
+    let decided = world.report(30, &[], &outcomes);
+    assert_eq!(decided.events.len(), outcomes.len(), "nothing but what was given up: {decided:?}");
+    let Event::DeliveryFailed { attempt: 0, retry_at: None, .. } = &decided.events[0] else { panic!("{decided:?}") };
+    assert_eq!((&world.endpoint().health, world.endpoint().counts.dead), (&Health::default(), 27));
 }
 
 #[test]
