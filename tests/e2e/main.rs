@@ -4,6 +4,7 @@ mod deliveries;
 mod durable;
 mod endpoints;
 mod feed_reading;
+mod hostile;
 mod metrics_text;
 mod operating;
 mod pipeline;
