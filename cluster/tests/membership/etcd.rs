@@ -102,7 +102,10 @@ impl Etcd {
 
     /// SIGSTOP to one member: it holds its connections and says nothing.
     pub(crate) fn pause(&self, member: usize) {
-        self.members[member].signal(rustix::process::Signal::STOP);
+        let pid = self.members[member].signal(rustix::process::Signal::STOP);
+        // It answers until all its threads have stopped.
+        let stopped = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED);
+        stopped.expect("it is a child of this test");
     }
 
     /// SIGCONT to one member.
@@ -133,10 +136,11 @@ impl Member {
         started
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    fn signal(&self, signal: rustix::process::Signal) -> rustix::process::Pid {
         let pid = self.child.as_ref().expect("it runs").id();
         let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("it has a process id");
         rustix::process::kill_process(pid, signal).expect("it is ours to signal");
+        pid
     }
 
     fn kill(&mut self) {
