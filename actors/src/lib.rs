@@ -11,6 +11,7 @@ pub mod feed;
 pub mod log_feed;
 pub mod metrics;
 pub mod model;
+pub mod rate;
 pub mod sandbox;
 pub mod seal;
 pub mod shard;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use steward_cluster::clock::{Clock as _, SystemClock};
 use steward_proto::account::v1::Role;
 use steward_proto::event::v1::ListEventsRequest;
 use steward_proto::webhook::v1 as pb;
@@ -260,6 +261,27 @@ async fn a_receiver_that_fails_opens_the_circuit_and_nothing_is_lost() {
     let failed = |delivery: &pb::Delivery| delivery.result() == pb::AttemptResult::Failed;
     let failed: Vec<_> = world.deliveries().await.into_iter().filter(failed).collect();
     assert!(!failed.is_empty() && failed.iter().all(|delivery| delivery.response == "down"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    let receiver = Outside::start(|_, _| (204, vec![], vec![]));
+    let world = World::start().await;
+    world
+        .create(|request| {
+            request.url = receiver.url("/in");
+            request.rate_per_s = 2;
+        })
+        .await;
+    let clock = SystemClock::new();
+    for _ in 0..6 {
+        world.event().await;
+    }
+    world.delivered(6).await;
+    // Two go at once, four more half a second apart.
+    let took = clock.monotonic();
+    assert!(took >= Duration::from_millis(1_900), "{took:?}");
+    assert_eq!(receiver.seen().len(), 6);
 }
 
 #[tokio::test]

@@ -17,14 +17,15 @@ use steward_cluster::clock::Timestamp;
 
 use super::board::{EndpointKey, Signals};
 use super::message;
-use super::pace::{Rate, Width};
 use super::post::{Addressed, unanswered};
 use super::queue::{Item, PATIENCE, Queue, Report, Way};
 use super::send::{Post, unreadable};
 use super::sieve::Sieve;
+use super::width::Width;
 use crate::domain::account::limits::PENDING_MAX;
 use crate::domain::account::{Account, Answer, Command, DeliveryOutcome, Endpoint, Reported};
 use crate::metrics;
+use crate::rate::Rate;
 use crate::shard::{ExecuteError, FeedEntry, ReadError};
 
 /// Events read from the feed at a time.
@@ -60,7 +61,7 @@ struct Engine<'p> {
     sieve: Sieve,
     queue: Queue,
     width: Width,
-    rate: Rate,
+    rate: Option<Rate>,
     /// Until when the circuit is open.
     circuit: Option<Duration>,
     has_news: bool,
@@ -206,11 +207,17 @@ impl<'p> Engine<'p> {
             }
         }
         let width = if self.circuit.is_some() { 1 } else { self.width.get() };
-        while self.flights.len() < width && self.rate.opens() <= now {
+        while self.flights.len() < width && self.rate_opens() <= now {
             let Some((seq, body)) = self.queue.start(now) else { return };
-            self.rate.sent(now);
+            if let Some(rate) = &mut self.rate {
+                rate.take(now).expect("it is open");
+            }
             self.flights.push(self.post_one(seq, body));
         }
+    }
+
+    fn rate_opens(&self) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, Rate::opens)
     }
 
     fn post_one(&self, seq: u64, body: Option<Bytes>) -> BoxFuture<'p, (u64, DeliveryOutcome)> {
@@ -291,7 +298,7 @@ impl<'p> Engine<'p> {
     /// How long there is nothing to do but for what is awaited anyway; none when nothing at all is.
     fn wait(&self, now: Duration) -> Option<Duration> {
         let stuck = (self.queue.has_done() && self.telling.is_none()).then_some(PATIENCE);
-        let opens = self.circuit.unwrap_or_default().max(self.rate.opens());
+        let opens = self.circuit.unwrap_or_default().max(self.rate_opens());
         let has_width = self.circuit.is_some() || self.flights.len() < self.width.get();
         let next = self.queue.next_due().filter(|_| has_width);
         let next = next.map(|due| due.max(opens).saturating_sub(now)).filter(|wait| !wait.is_zero());

@@ -16,11 +16,11 @@ mod engine;
 mod extras;
 mod in_order;
 mod message;
-mod pace;
 mod post;
 mod queue;
 mod send;
 mod sieve;
+mod width;
 
 #[cfg(test)]
 mod queue_tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use steward_actors::egress::Network;
+use steward_actors::rate::Rate;
 
 use crate::gateway::error::{Code, Refused};
 
@@ -24,7 +25,7 @@ pub(super) struct Admission {
     pub(super) is_paused: bool,
     /// Empty: from anywhere.
     pub(super) allow: Vec<Network>,
-    pub(super) rate: Option<Rate>,
+    pub(super) rate: Option<Mutex<Rate>>,
 }
 
 impl Admission {
@@ -40,38 +41,11 @@ impl Admission {
             return Err(Refused::new(Code::SourcePaused, "the source is paused"));
         }
         let Some(rate) = &self.rate else { return Ok(()) };
+        let mut rate = rate.lock();
         rate.take(now).map_err(|wait| {
-            let message = format!("the source takes {} requests a second", rate.per_s);
+            let message = format!("the source takes {} requests a second", rate.per_s());
             Refused::new(Code::RateLimited, message).after(wait)
         })
-    }
-}
-
-/// So many requests a second, of which a second's worth may come at once.
-pub(super) struct Rate {
-    per_s: u32,
-    /// When everything taken so far is paid for.
-    paid_at: Mutex<Duration>,
-}
-
-/// How much may come at once.
-const BURST: Duration = Duration::from_secs(1);
-
-impl Rate {
-    /// None when there is no limit.
-    pub(super) fn new(per_s: u32) -> Option<Self> {
-        (per_s > 0).then(|| Self { per_s, paid_at: Mutex::new(Duration::ZERO) })
-    }
-
-    /// Takes one, or says how long to wait for it.
-    fn take(&self, now: Duration) -> Result<(), Duration> {
-        let mut paid_at = self.paid_at.lock();
-        let next = (*paid_at).max(now) + BURST / self.per_s;
-        if next > now + BURST {
-            return Err(next - now - BURST);
-        }
-        *paid_at = next;
-        Ok(())
     }
 }
 
@@ -81,7 +55,7 @@ mod tests {
 
     fn admission(allow: &[&str], is_paused: bool, per_s: u32) -> Admission {
         let allow = allow.iter().map(|network| network.parse().unwrap()).collect();
-        Admission { is_paused, allow, rate: Rate::new(per_s) }
+        Admission { is_paused, allow, rate: Rate::new(per_s).map(Mutex::new) }
     }
 
     fn from(address: &str) -> HeaderMap {
@@ -89,19 +63,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_lets_a_second_of_requests_in_at_once_and_says_when_the_next_may_come() {
-        let rate = admission(&[], false, 4);
+    fn a_source_over_its_rate_says_when_the_next_may_come() {
+        let rate = admission(&[], false, 1);
         let at = |ms: u64| rate.check(&HeaderMap::new(), Duration::from_millis(ms));
-        for _ in 0..4 {
-            at(10_000).unwrap();
-        }
+        at(10_000).unwrap();
         let refused = at(10_100).unwrap_err();
-        assert_eq!((refused.code, refused.retry_after()), (Code::RateLimited, Some(Duration::from_millis(150))));
-        at(10_250).unwrap();
-        assert!(at(10_260).is_err());
-        // Time without requests earns no more than a second of them.
-        (0..4).for_each(|_| at(99_000).unwrap());
-        assert!(at(99_000).is_err());
+        assert_eq!((refused.code, refused.retry_after()), (Code::RateLimited, Some(Duration::from_millis(900))));
+        at(11_000).unwrap();
     }
 
     #[test]

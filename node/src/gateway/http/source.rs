@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 use steward_actors::domain::account::{Event, Mark, SourceResponse};
 use steward_actors::domain::ids::{AccountId, SourceId};
 use steward_actors::domain::webhook::{self, Scheme};
+use steward_actors::rate::Rate;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::Observer;
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
 use zeroize::Zeroizing;
 
-use super::admission::{Admission, Rate};
+use super::admission::Admission;
 use super::tally::{LastUse, Tallies, Tally};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
@@ -125,7 +126,7 @@ fn look_up(token: &str, router: &Router, sealer: &Sealer, tallies: &Tallies) -> 
     let tolerance = (kept.tolerance_s > 0).then(|| Duration::from_secs(u64::from(kept.tolerance_s)));
     let allow: Result<Vec<_>, _> = kept.settings.allow.iter().map(|network| network.parse()).collect();
     let allow = allow.map_err(|_| fault("the source's networks are not known to this version"))?;
-    let rate = Rate::new(kept.settings.rate_per_s);
+    let rate = Rate::new(kept.settings.rate_per_s).map(Mutex::new);
     let tally = tallies.of(&account, &source);
     Ok(KnownSource {
         actor: format!("source:{source}"),

@@ -85,6 +85,38 @@ fn changes(decided: &Decided) -> Vec<&EndpointChange> {
 }
 
 #[test]
+fn in_order_a_delivery_is_retried_on_schedule_and_moves_on_when_done() {
+    let mut world = World::new();
+    let mut report = |outcome: DeliveryOutcome| {
+        let reported = Reported { event_seq: 3, outcome };
+        let decided = world.ask(Command::ReportDelivery { endpoint: crm(), reported }).unwrap();
+        let endpoint = world.endpoint();
+        (decided.events, (endpoint.cursor, endpoint.failed_attempts), world.now)
+    };
+    let (events, stands, now) = report(failed());
+    let Event::DeliveryFailed { attempt: 1, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
+    assert!((5_000..=6_001).contains(&(retry_at.0 - now.0)), "{retry_at:?}");
+    assert_eq!(stands, (2, 1), "the event is still to be delivered");
+
+    let (status, error, response) = (Some(503), "no".to_owned(), String::new());
+    let later = DeliveryOutcome::Failed { status, error, retry_after_ms: Some(3_600_000), latency_ms: 0, response };
+    let (events, _, now) = report(later);
+    let Event::DeliveryFailed { attempt: 2, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(retry_at.0 - now.0, 3_600_000, "Retry-After is longer than the schedule");
+
+    assert_eq!(report(delivered()).1, (3, 0));
+    assert_eq!(report(failed()).0, [], "a report about what is done with changes nothing");
+}
+
+#[test]
+fn in_order_a_gone_receiver_disables_its_endpoint() {
+    let reported = Reported { event_seq: 3, outcome: DeliveryOutcome::Gone };
+    let decided = World::new().ask(Command::ReportDelivery { endpoint: crm(), reported }).unwrap();
+    let reason = "the receiver answered 410 Gone".to_owned();
+    assert_eq!(decided.events, [Event::EndpointDisabled { endpoint: crm(), reason }]);
+}
+
+#[test]
 fn what_fails_is_pending_until_it_is_delivered_or_given_up() {
     let mut world = World::new();
     world.report(5, &[3], &[(4, delivered()), (5, failed())]);

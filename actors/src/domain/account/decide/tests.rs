@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use super::*;
-use crate::domain::account::command::{DeliveryOutcome, Idempotency, Reported, RetryAsked, TaskRef};
-use crate::domain::account::event::{EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
+use crate::domain::account::command::{Idempotency, RetryAsked, TaskRef};
+use crate::domain::account::event::{ReleaseReason, SourceCreated, WebhookAccepted};
 use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, PlaybookId, SourceId};
+use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind, TaskState};
 use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
@@ -368,56 +368,6 @@ fn cancelling_ends_an_open_job_and_changes_no_ended_one() {
     assert_eq!(decide(&ended, &facts, &asked(cancel.clone()), NOW).unwrap().events, []);
     let unknown = decide(&ended, &Facts::default(), &asked(cancel), NOW);
     assert_eq!(unknown, Err(Rejection::NotFound { what: "job", id: "call-2".to_owned() }));
-}
-
-#[test]
-fn a_delivery_is_retried_on_schedule_and_moves_on_when_done() {
-    let endpoint = || EndpointId::parse("crm").unwrap();
-    let new =
-        EndpointCreated { endpoint: endpoint(), url: "https://a".to_owned(), patterns: vec![], sealed_secret: vec![] };
-    let mut account = account(&[created(), Event::EndpointCreated(new), requested("call-3", "call")]);
-    let report = |account: &Account, outcome: DeliveryOutcome| {
-        let reported = Reported { event_seq: 3, outcome };
-        let command = Command::ReportDelivery { endpoint: endpoint(), reported };
-        decide(account, &Facts::default(), &asked(command), NOW).unwrap().events
-    };
-    let failed = |retry_after_ms| DeliveryOutcome::Failed {
-        status: Some(503),
-        error: "no".to_owned(),
-        retry_after_ms,
-        latency_ms: 0,
-        response: String::new(),
-    };
-    let events = report(&account, failed(None));
-    let Event::DeliveryFailed { attempt: 1, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
-    assert!((5_000..=6_001).contains(&(retry_at.0 - NOW.0)), "{retry_at:?}");
-    account.evolve(4, NOW, 0, &events[0]);
-    assert_eq!(account.endpoints[&endpoint()].cursor, 2, "the event is still to be delivered");
-
-    let events = report(&account, failed(Some(3_600_000)));
-    let Event::DeliveryFailed { attempt: 2, retry_at: Some(retry_at), .. } = &events[0] else { panic!("{events:?}") };
-    assert_eq!(retry_at.0 - NOW.0, 3_600_000, "Retry-After is longer than the schedule");
-
-    let events = report(&account, DeliveryOutcome::Delivered { status: 204, latency_ms: 3, response: String::new() });
-    account.evolve(5, NOW, 0, &events[0]);
-    assert_eq!((account.endpoints[&endpoint()].cursor, account.endpoints[&endpoint()].failed_attempts), (3, 0));
-    assert_eq!(report(&account, failed(None)), [], "a report about what is done with changes nothing");
-}
-
-#[test]
-fn a_gone_receiver_disables_its_endpoint() {
-    let endpoint = EndpointId::parse("crm").unwrap();
-    let new = EndpointCreated {
-        endpoint: endpoint.clone(),
-        url: "https://a".to_owned(),
-        patterns: vec![],
-        sealed_secret: vec![],
-    };
-    let given = [created(), Event::EndpointCreated(new), requested("call-3", "call")];
-    let reported = Reported { event_seq: 3, outcome: DeliveryOutcome::Gone };
-    let report = Command::ReportDelivery { endpoint: endpoint.clone(), reported };
-    let reason = "the receiver answered 410 Gone".to_owned();
-    check(&given, report, &Ok(vec![Event::EndpointDisabled { endpoint, reason }]));
 }
 
 #[test]
