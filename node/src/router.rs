@@ -11,7 +11,7 @@ use steward_cluster::ids::ShardId;
 use crate::gateway::auth::{AccountWriter, Operator};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::Refused;
-use crate::gateway::http::VerifiedSource;
+use crate::gateway::http::{RefusingSource, VerifiedSource};
 
 /// Brings commands and reads to whoever leads the account's shard.
 #[derive(Clone)]
@@ -32,13 +32,20 @@ impl Router {
         correlation: &CorrelationId,
         idempotency: Option<Idempotency>,
     ) -> Result<Answer, Refused> {
-        let asked = Asked {
-            command,
-            actor: writer.actor().to_owned(),
-            correlation_id: correlation.0.clone(),
-            causation_seq: 0,
-            idempotency,
-        };
+        self.execute_after(writer, 0, command, correlation, idempotency).await
+    }
+
+    /// Does what a client asks because of an event, once it is durable.
+    pub(crate) async fn execute_after(
+        &self,
+        writer: &AccountWriter,
+        causation_seq: u64,
+        command: Command,
+        correlation: &CorrelationId,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Answer, Refused> {
+        let (actor, correlation_id) = (writer.actor().to_owned(), correlation.0.clone());
+        let asked = Asked { command, actor, correlation_id, causation_seq, idempotency };
         Ok(self.shards.execute(writer.account(), asked).await?)
     }
 
@@ -49,14 +56,29 @@ impl Router {
         command: Command,
         correlation: &CorrelationId,
     ) -> Result<Answer, Refused> {
-        let asked = Asked {
-            command,
-            actor: source.actor().to_owned(),
-            correlation_id: correlation.0.clone(),
-            causation_seq: 0,
-            idempotency: None,
-        };
-        Ok(self.shards.execute(source.account(), asked).await?)
+        self.execute_for(source.account(), source.actor(), command, correlation).await
+    }
+
+    /// Keeps a webhook that was refused.
+    pub(crate) async fn keep_refused(
+        &self,
+        source: &RefusingSource,
+        command: Command,
+        correlation: &CorrelationId,
+    ) -> Result<Answer, Refused> {
+        self.execute_for(source.account(), source.actor(), command, correlation).await
+    }
+
+    async fn execute_for(
+        &self,
+        account: &AccountId,
+        actor: &str,
+        command: Command,
+        correlation: &CorrelationId,
+    ) -> Result<Answer, Refused> {
+        let (actor, correlation_id) = (actor.to_owned(), correlation.0.clone());
+        let asked = Asked { command, actor, correlation_id, causation_seq: 0, idempotency: None };
+        Ok(self.shards.execute(account, asked).await?)
     }
 
     /// Takes an account out of quarantine; false when it was not in it.

@@ -14,6 +14,7 @@ mod refusals_auth;
 mod storage;
 mod storage_damage;
 mod tools;
+mod webhooks_again;
 mod webhooks_batches;
 mod webhooks_edges;
 mod webhooks_in;

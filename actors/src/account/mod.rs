@@ -94,7 +94,7 @@ impl Memory {
 
     fn write(&mut self, desk: &Desk, asked: Asked, decided: Decided, at: Timestamp, reply: Reply) {
         let Decided { events, marks, answer } = decided;
-        let decision = Decision {
+        let mut decision = Decision {
             account: self.account.id.clone(),
             first_seq: self.account.last_seq + 1,
             at,
@@ -105,7 +105,13 @@ impl Memory {
             marks,
             answered: asked.idempotency.map(|idempotency| (idempotency, answer.clone())),
         };
-        let bytes = decision.encode();
+        if desk.writer.format() < Format::WEBHOOKS {
+            decision.drop_requests();
+        }
+        let mut bytes = decision.encode();
+        if bytes.len() > PROPOSAL_BYTES_MAX && decision.drop_requests() {
+            bytes = decision.encode();
+        }
         if bytes.len() > PROPOSAL_BYTES_MAX {
             let rule = format!("becomes {} bytes in the log, allowed are {PROPOSAL_BYTES_MAX}", bytes.len());
             let refused = Rejection::Invalid { field: "command", rule };

@@ -8,7 +8,7 @@ use steward_cluster::ids::ShardId;
 use crate::codec::Decision;
 use crate::domain::account::{Account, Answer, Asked, Command, Event, Facts, Idempotency, WebhookAccepted};
 use crate::domain::ids::JobId;
-use crate::shard::{Desk, Family, Place, REMEMBERED_FOR, ReadError, Remembered, Ticket, Writer, decode_answer};
+use crate::shard::{Desk, Family, Place, REMEMBERED_FOR, ReadError, Ticket, Writer, decode_answer, remembered_seq};
 
 /// Decided and not yet applied. Bounded by the permits of the commands that wait for it.
 #[derive(Default)]
@@ -107,7 +107,7 @@ impl Recent {
             let key = place.delivery_key(webhook.source.as_str(), id);
             let known = match self.deliveries.get(&key) {
                 Some(seq) => Some(*seq),
-                None => stored_delivery(desk, place, &key, now)?,
+                None => remembered_seq(&*desk.store, place, &key, now)?,
             };
             let Some(seq) = known else { return Ok(None) };
             first.get_or_insert(seq);
@@ -130,11 +130,4 @@ impl Recent {
         let (at, idempotency, answer) = decode_answer(key, &value).ok_or_else(damaged)?;
         Ok((now.since(at) < REMEMBERED_FOR).then_some((idempotency, answer)))
     }
-}
-
-fn stored_delivery(desk: &Desk, place: Place<'_>, key: &[u8], now: Timestamp) -> Result<Option<u64>, ReadError> {
-    let Some(value) = desk.store.get(key)? else { return Ok(None) };
-    let damaged = || place.damaged(Family::Delivery, "it is cut short");
-    let remembered = Remembered::decode(&value).ok_or_else(damaged)?;
-    Ok((now.since(remembered.at) < REMEMBERED_FOR).then_some(remembered.seq))
 }

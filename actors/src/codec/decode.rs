@@ -5,11 +5,12 @@ use steward_cluster::clock::Timestamp;
 use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
+use steward_proto::record::v1::webhook_accepted::Kept;
 
 use super::{endpoint, source};
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
-    WebhookAccepted,
+    AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, RefusedFor, RefusedRequest,
+    ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind};
@@ -48,6 +49,10 @@ pub(crate) fn mark(stored: wire::Mark) -> Result<Mark, DecodeError> {
             pending: moved.pending,
         },
         MarkKind::FeedTrimmed(trimmed) => Mark::FeedTrimmed { first_seq: trimmed.first_seq },
+        MarkKind::RequestRefused(refused) => Mark::RequestRefused(request_refused(refused)?),
+        MarkKind::RefusedForgotten(forgotten) => {
+            Mark::RefusedForgotten { source: id("source", &forgotten.source)?, numbers: forgotten.numbers }
+        }
     })
 }
 
@@ -134,6 +139,18 @@ fn source_created(e: wire::SourceCreated) -> Result<SourceCreated, DecodeError> 
     })
 }
 
+fn request_refused(refused: wire::RequestRefused) -> Result<RefusedRequest, DecodeError> {
+    let refused_for = u8::try_from(refused.refusal).ok().and_then(RefusedFor::of_number);
+    Ok(RefusedRequest {
+        source: id("source", &refused.source)?,
+        number: refused.number,
+        places: refused.places,
+        refused_for: refused_for.ok_or_else(|| field("refusal", &refused.refusal.to_string()))?,
+        at: Timestamp(refused.at_ms),
+        sealed_request: refused.sealed_request,
+    })
+}
+
 fn webhook_accepted(e: wire::WebhookAccepted) -> Result<WebhookAccepted, DecodeError> {
     let trust = match e.trust {
         1 => Trust::Full,
@@ -150,6 +167,12 @@ fn webhook_accepted(e: wire::WebhookAccepted) -> Result<WebhookAccepted, DecodeE
         trust,
         content_type: e.content_type,
         body: e.body,
+        kept: match e.kept {
+            None => KeptRequest::Nowhere,
+            Some(Kept::SealedRequest(sealed)) => KeptRequest::Here(sealed),
+            Some(Kept::RequestSeq(seq)) => KeptRequest::At(seq),
+            Some(Kept::RequestBeside(_)) => KeptRequest::Beside,
+        },
     })
 }
 

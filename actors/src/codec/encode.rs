@@ -6,11 +6,12 @@ use steward_cluster::clock::Timestamp;
 use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
+use steward_proto::record::v1::webhook_accepted::Kept;
 
 use super::{endpoint, source};
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointCreated, Event, Mark, Playbook, ReleaseReason, Role, SourceCreated, Trust,
-    WebhookAccepted,
+    AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, ReleaseReason, Role, SourceCreated,
+    Trust, WebhookAccepted,
 };
 use crate::domain::ids::{Id, JobId, PlaybookId};
 use crate::domain::job::{Failure, JobKind};
@@ -39,6 +40,17 @@ pub(crate) fn mark(mark: &Mark) -> wire::Mark {
             })
         }
         Mark::FeedTrimmed { first_seq } => MarkKind::FeedTrimmed(wire::FeedTrimmed { first_seq: *first_seq }),
+        Mark::RequestRefused(refused) => MarkKind::RequestRefused(wire::RequestRefused {
+            source: id(&refused.source),
+            number: refused.number,
+            places: refused.places,
+            refusal: refused.refused_for.number().into(),
+            at_ms: refused.at.0,
+            sealed_request: refused.sealed_request.clone(),
+        }),
+        Mark::RefusedForgotten { source, numbers } => {
+            MarkKind::RefusedForgotten(wire::RefusedForgotten { source: id(source), numbers: numbers.clone() })
+        }
     };
     wire::Mark { kind: Some(kind) }
 }
@@ -164,6 +176,12 @@ fn webhook_accepted(webhook: &WebhookAccepted) -> Kind {
         },
         content_type: webhook.content_type.clone(),
         body: webhook.body.clone(),
+        kept: match &webhook.kept {
+            KeptRequest::Nowhere => None,
+            KeptRequest::Here(sealed) => Some(Kept::SealedRequest(sealed.clone())),
+            KeptRequest::At(seq) => Some(Kept::RequestSeq(*seq)),
+            KeptRequest::Beside => Some(Kept::RequestBeside(wire::RequestBeside {})),
+        },
     })
 }
 

@@ -9,8 +9,8 @@ use steward_proto::record::v1 as wire;
 
 use super::decode::{self, DecodeError};
 use super::encode;
-use crate::domain::account::{Answer, Event, Idempotency, Mark};
-use crate::domain::ids::{AccountId, ConsumerId};
+use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, Mark};
+use crate::domain::ids::{AccountId, ConsumerId, PlaybookId};
 use crate::shard::FeedEntry;
 
 /// Field 1 of an entry, as bytes of a length: what stands before each decision.
@@ -33,12 +33,13 @@ pub(crate) struct Decision {
 
 impl Decision {
     /// The events with their numbers and what caused them: the first one, and each webhook of a batch, has the cause of
-    /// the command; the others follow from the last of these before them.
+    /// the command; the others follow from the last of these before them. What playbooks make of a webhook of before has
+    /// that for its cause, all of it.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (u64, u64, &Event)> {
         let mut leading = self.first_seq;
         (self.first_seq..).zip(&self.events).map(move |(seq, event)| {
             if seq == self.first_seq || matches!(event, Event::WebhookAccepted(_)) {
-                leading = seq;
+                leading = if playbook_of(event).is_some() { self.causation_seq } else { seq };
                 return (seq, self.causation_seq, event);
             }
             (seq, leading, event)
@@ -47,14 +48,7 @@ impl Decision {
 
     /// Who did it: the command's actor, or the playbook whose doing it is.
     pub(crate) fn actor_of(&self, event: &Event) -> String {
-        let playbook = if let Event::JobRequested { playbook: Some(playbook), .. }
-        | Event::PlaybookFailed { playbook, .. } = event
-        {
-            Some(playbook)
-        } else {
-            None
-        };
-        playbook.map_or_else(|| self.actor.clone(), |playbook| format!("playbook:{playbook}"))
+        playbook_of(event).map_or_else(|| self.actor.clone(), |playbook| format!("playbook:{playbook}"))
     }
 
     /// The format it needs.
@@ -63,14 +57,33 @@ impl Decision {
             if let Event::DeliverySucceeded { response, .. } | Event::DeliveryFailed { response, .. } = event {
                 return !response.is_empty();
             }
+            if let Event::WebhookAccepted(webhook) = event {
+                return webhook.kept != KeptRequest::Nowhere;
+            }
             matches!(event, Event::EndpointChanged { .. } | Event::SourceChanged { .. })
         };
-        let mark = |mark: &Mark| matches!(mark, Mark::EndpointMoved { .. });
+        let mark = |mark: &Mark| {
+            matches!(mark, Mark::EndpointMoved { .. } | Mark::RequestRefused(_) | Mark::RefusedForgotten { .. })
+        };
+        // An older node takes the first event for the cause of the others, whatever it is.
+        let is_following_again = self.events.first().is_some_and(|event| playbook_of(event).is_some());
         // An older node takes all events of a batch but the first for consequences of the first.
         let webhooks = self.events.iter().filter(|event| matches!(event, Event::WebhookAccepted(_)));
         let is_batch = webhooks.take(2).count() > 1;
-        let is_of_webhooks = is_batch || self.events.iter().any(event) || self.marks.iter().any(mark);
+        let is_of_webhooks =
+            is_batch || is_following_again || self.events.iter().any(event) || self.marks.iter().any(mark);
         if is_of_webhooks { Format::WEBHOOKS } else { Format::FIRST }
+    }
+
+    /// Keeps no requests: not all nodes know them, or there is no room. Says whether there were any.
+    pub(crate) fn drop_requests(&mut self) -> bool {
+        let mut dropped = false;
+        for event in &mut self.events {
+            if let Event::WebhookAccepted(webhook) = event {
+                dropped |= std::mem::take(&mut webhook.kept) != KeptRequest::Nowhere;
+            }
+        }
+        dropped
     }
 
     /// Its bytes within an entry: entries are these, one behind the other.
@@ -99,6 +112,14 @@ impl Decision {
         stored.encode_raw(&mut bytes);
         bytes
     }
+}
+
+/// The playbook whose doing an event is.
+fn playbook_of(event: &Event) -> Option<&PlaybookId> {
+    let (Event::JobRequested { playbook: Some(playbook), .. } | Event::PlaybookFailed { playbook, .. }) = event else {
+        return None;
+    };
+    Some(playbook)
 }
 
 /// The bytes of an entry that decides nothing: at it replicas are compared.

@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod endpoint;
 mod entry;
+mod request;
 mod runs;
 mod source;
 mod view;
@@ -24,5 +25,6 @@ pub(crate) use entry::{
     Barrier, Decision, ShardAcked, decode_entry, decode_feed_row, encode_check, encode_feed_row, index_of_feed_row,
     time_of_feed_row,
 };
+pub use request::RawRequest;
 pub(crate) use runs::{Run, Runs};
 pub use view::{data_json, event_type, public_event};

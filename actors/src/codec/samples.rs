@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, Mark, OldSecret, Playbook,
-    ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse, SourceSettings, Trust, WebhookAccepted,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, KeptRequest, Mark, OldSecret,
+    Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse,
+    SourceSettings, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind};
@@ -15,7 +16,7 @@ use crate::domain::task::{TASK_KINDS, TaskKind};
 
 /// How many kinds of event and mark there are.
 pub(crate) const EVENT_KINDS: u32 = 28;
-pub(crate) const MARK_KINDS: u32 = 4;
+pub(crate) const MARK_KINDS: u32 = 6;
 
 /// What events are made of.
 #[derive(Clone, Debug)]
@@ -77,12 +78,31 @@ pub(crate) fn mark(kind: u32, p: &Parts) -> Mark {
         1 => Mark::ConsumerAcked { consumer: p.id(), seq: p.number },
         2 => Mark::EndpointSkipped { endpoint: p.id(), through_seq: p.number },
         3 => Mark::FeedTrimmed { first_seq: p.number },
+        5 => Mark::RequestRefused(RefusedRequest {
+            source: p.id(),
+            number: p.number,
+            places: p.small,
+            refused_for: [RefusedFor::MissingHeader, RefusedFor::BadSignature, RefusedFor::Expired][p.pick % 3],
+            at: Timestamp(p.number),
+            sealed_request: p.bytes.clone().into(),
+        }),
+        6 => Mark::RefusedForgotten { source: p.id(), numbers: vec![p.number, 1] },
         _ => Mark::EndpointMoved {
             endpoint: p.id(),
             is_recovery: p.full,
             through_seq: p.number,
             pending: vec![p.number, 1],
         },
+    }
+}
+
+/// The golden line is of a webhook whose request was not kept.
+fn kept(p: &Parts) -> KeptRequest {
+    match p.pick % 4 {
+        0 => KeptRequest::Here(p.bytes.clone().into()),
+        1 => KeptRequest::Nowhere,
+        2 => KeptRequest::At(p.number),
+        _ => KeptRequest::Beside,
     }
 }
 
@@ -128,6 +148,7 @@ fn traffic(kind: u32, p: &Parts) -> Option<Event> {
             trust: [Trust::Full, Trust::BodyNotCovered, Trust::TokenOnly][p.pick % 3],
             content_type: p.text.clone(),
             body: Bytes::from(p.bytes.clone()),
+            kept: kept(p),
         }),
         10 => Event::EndpointCreated(EndpointCreated {
             endpoint,

@@ -18,7 +18,7 @@ use super::{
     Barrier, Decision, Runs, ShardAcked, data_json, decode, decode_entry, decode_feed_row, encode, encode_check,
     encode_feed_row,
 };
-use crate::domain::account::{Answer, Event, Idempotency};
+use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, WebhookAccepted};
 use crate::domain::ids::{AccountId, Id};
 
 fn parts() -> impl Strategy<Value = Parts> {
@@ -92,6 +92,37 @@ fn what_follows_from_an_event_of_a_batch_has_it_for_its_cause() {
     assert_eq!(causes, [(10, 0), (11, 10), (12, 10), (13, 0), (14, 13)]);
     assert_eq!(batch.format(), Format::WEBHOOKS);
     assert_eq!(Decision { events: batch.events[..2].to_vec(), ..batch }.format(), Format::FIRST);
+}
+
+#[test]
+fn what_playbooks_make_of_a_webhook_of_before_has_that_for_its_cause() {
+    let p = Parts::fixed();
+    let events = vec![event(6, &p), event(6, &p)];
+    let again = Decision { first_seq: 10, causation_seq: 4, events, marks: vec![], ..decision(&p) };
+    let causes: Vec<_> = again.numbered().map(|(seq, cause, _)| (seq, cause)).collect();
+    assert_eq!(causes, [(10, 4), (11, 4)]);
+    assert_eq!(again.format(), Format::WEBHOOKS);
+}
+
+#[test]
+fn kept_requests_need_their_format_and_can_be_left_out() {
+    let p = Parts::fixed();
+    let kept = [KeptRequest::Nowhere, KeptRequest::Here(Bytes::from_static(b"sealed")), KeptRequest::At(3)];
+    let of = |kept: &KeptRequest| {
+        let Event::WebhookAccepted(webhook) = event(9, &p) else { unreachable!("it is kind 9") };
+        let webhook = WebhookAccepted { kept: kept.clone(), ..webhook };
+        Decision { events: vec![Event::WebhookAccepted(webhook)], marks: vec![], ..decision(&p) }
+    };
+    for (kept, format) in kept.iter().zip([Format::FIRST, Format::WEBHOOKS, Format::WEBHOOKS]) {
+        let mut one = of(kept);
+        assert_eq!(one.format(), format, "{kept:?}");
+        assert_eq!(one.drop_requests(), format == Format::WEBHOOKS, "{kept:?}");
+        assert_eq!(one, of(&KeptRequest::Nowhere));
+    }
+    for kind in [5, 6] {
+        let refused = Decision { events: vec![], marks: vec![mark(kind, &p)], ..decision(&p) };
+        assert_eq!(refused.format(), Format::WEBHOOKS);
+    }
 }
 
 /// Every kind, by name, with its bytes.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::ExecuteError;
-use crate::domain::account::Command;
 use crate::domain::account::limits::{JSON_BYTES_MAX, RESPONSE_BYTES_MAX};
+use crate::domain::account::{Command, KeptRequest, WebhookAccepted};
 
 /// When a refused sender may come back.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -99,11 +99,18 @@ impl Permit {
     }
 }
 
+fn in_memory(webhook: &WebhookAccepted) -> usize {
+    let kept = if let KeptRequest::Here(sealed) = &webhook.kept { sealed.len() } else { 0 };
+    webhook.body.len() + kept
+}
+
 /// What a command takes in memory, at most.
 pub(crate) fn weight(command: &Command) -> usize {
     let payload = match command {
         Command::ReportDeliveries { outcomes, .. } => outcomes.len() * RESPONSE_BYTES_MAX,
-        Command::AcceptWebhooks(webhooks) => webhooks.iter().map(|webhook| webhook.body.len()).sum(),
+        Command::AcceptWebhooks(webhooks) => webhooks.iter().map(in_memory).sum(),
+        Command::FollowAgain(webhook) => in_memory(webhook),
+        Command::KeepRefused { sealed_request, .. } => sealed_request.len(),
         Command::CreateJob { .. } | Command::ReportSuccess { .. } | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
         Command::CreateAccount { .. }
         | Command::CreateApiKey(_)
@@ -112,6 +119,7 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::DeletePlaybook { .. }
         | Command::CreateSource(_)
         | Command::DeleteSource { .. }
+        | Command::ForgetRefused { .. }
         | Command::ChangeSource { .. }
         | Command::CreateEndpoint(..)
         | Command::DeleteEndpoint { .. }

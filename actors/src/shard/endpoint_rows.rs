@@ -23,8 +23,7 @@ pub(crate) fn pending(
     place: Place<'_>,
     endpoint: &EndpointId,
 ) -> Result<Vec<(u64, Pending)>, ReadError> {
-    let rows =
-        store.scan(&place.endpoint_seqs(Family::Pending, endpoint, 0, u64::MAX), Direction::Forward, usize::MAX)?;
+    let rows = store.scan(&place.owned_seqs(Family::Pending, endpoint, 0, u64::MAX), Direction::Forward, usize::MAX)?;
     let row = |(key, value): (Bytes, Bytes)| Ok((place.last_number(Family::Pending, &key)?, decode(place, &value)?));
     rows.into_iter().map(row).collect()
 }
@@ -36,7 +35,7 @@ pub(crate) fn one_pending(
     endpoint: &EndpointId,
     seq: u64,
 ) -> Result<Option<Pending>, ReadError> {
-    let value = store.get(&place.endpoint_key(Family::Pending, endpoint, seq))?;
+    let value = store.get(&place.owned_key(Family::Pending, endpoint, seq))?;
     value.map(|value| decode(place, &value)).transpose()
 }
 

@@ -7,25 +7,26 @@ use proptest::prelude::*;
 use serde_json::json;
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::LogIndex;
-use steward_cluster::store::{Engine, StateStore, WriteBatch, open};
+use steward_cluster::store::{Direction, Engine, StateStore, WriteBatch, open};
 
 use super::digest::Digest;
 use super::projection::Projection;
-use super::rows::{Family, Place};
+use super::rows::{Family, Place, family_range};
 use super::{Reads, shard_of, wake};
 use crate::codec::Decision;
+use crate::domain::account::limits::{REFUSED_MAX, REFUSED_PLACE_BYTES, REQUEST_INLINE_BYTES_MAX};
 use crate::domain::account::{
     Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
-    EndpointSettings, Event, Facts, Moved, Playbook, ReleaseReason, Reported, RetryAsked, Role, SourceAsked,
-    SourceCreated, SourceSettings, TaskRef, Trust, WebhookAccepted, decide,
+    EndpointSettings, Event, Facts, KeptRequest, Mark, Moved, Playbook, RefusedFor, RefusedRequest, ReleaseReason,
+    Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust, WebhookAccepted, decide,
 };
-use crate::domain::ids::{AccountId, EndpointId, Id, JobId};
+use crate::domain::ids::{AccountId, EndpointId, Id, JobId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind};
 use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 30;
+const COMMANDS: u8 = 33;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -33,6 +34,8 @@ struct Model {
     jobs: BTreeMap<JobId, Job>,
     /// Events given up at endpoints.
     dead: BTreeSet<(EndpointId, u64)>,
+    /// Requests refused by sources, and those that were forgotten since.
+    refused: BTreeMap<SourceId, BTreeMap<u64, RefusedRequest>>,
     events: Vec<Event>,
 }
 
@@ -68,7 +71,37 @@ fn source_command(op: u8, a: u8, b: u8) -> Command {
     Command::ChangeSource { source: id("source", a), asked }
 }
 
+/// Some requests are too large for the feed.
+fn kept(b: u8) -> KeptRequest {
+    match b % 8 {
+        0 => KeptRequest::Nowhere,
+        1 => KeptRequest::Here(vec![b; REQUEST_INLINE_BYTES_MAX + 1].into()),
+        _ => KeptRequest::Here(vec![b].into()),
+    }
+}
+
+/// An event as it is to stand there.
+fn on_feed(event: &Event) -> Event {
+    if let Event::WebhookAccepted(webhook) = event
+        && let KeptRequest::Here(sealed) = &webhook.kept
+        && sealed.len() > REQUEST_INLINE_BYTES_MAX
+    {
+        return Event::WebhookAccepted(WebhookAccepted { kept: KeptRequest::Beside, ..webhook.clone() });
+    }
+    event.clone()
+}
+
 impl Model {
+    fn new(name: AccountId) -> Self {
+        Self {
+            account: Account::absent(name),
+            jobs: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            events: vec![],
+        }
+    }
+
     /// The command that an operation stands for.
     fn command(&self, op: u8, a: u8, b: u8) -> Command {
         match op % COMMANDS {
@@ -104,6 +137,7 @@ impl Model {
                 trust: Trust::Full,
                 content_type: String::new(),
                 body: "{}".into(),
+                kept: kept(b),
             }]),
             8 => {
                 let url = "https://a".to_owned();
@@ -120,6 +154,12 @@ impl Model {
             }
             21..27 => self.endpoint_command(op, a, b),
             27..30 => source_command(op, a, b),
+            30 | 31 => Command::KeepRefused {
+                source: id("source", a),
+                refused_for: RefusedFor::Expired,
+                sealed_request: vec![b; if b < 8 { REFUSED_PLACE_BYTES + 1 } else { 3 }].into(),
+            },
+            32 => Command::ForgetRefused { source: id("source", a), numbers: vec![u64::from(b % 4)] },
             13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
@@ -196,9 +236,15 @@ impl Model {
     }
 
     fn fold(&mut self, decision: &Decision) {
-        decision.marks.iter().for_each(|mark| self.account.mark(mark));
+        for mark in &decision.marks {
+            self.account.mark(mark);
+            self.note_refused(mark);
+        }
         for (seq, cause_seq, event) in decision.numbered() {
             self.note_dead(event);
+            if let Event::SourceDeleted { source } = event {
+                self.refused.remove(source);
+            }
             self.account.evolve(seq, decision.at, cause_seq, event);
             for (job, state) in &self.account.jobs {
                 self.jobs.insert(job.clone(), state.clone());
@@ -206,7 +252,19 @@ impl Model {
             if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
                 self.jobs.get_mut(job).unwrap().evolve(decision.at, event);
             }
-            self.events.push(event.clone());
+            self.events.push(on_feed(event));
+        }
+    }
+
+    fn note_refused(&mut self, mark: &Mark) {
+        if let Mark::RequestRefused(refused) = mark {
+            let of_source = self.refused.entry(refused.source.clone()).or_default();
+            of_source.insert(refused.number, refused.clone());
+            let next = refused.number + u64::from(refused.places);
+            of_source.retain(|number, _| *number + REFUSED_MAX >= next);
+        } else if let Mark::RefusedForgotten { source, numbers } = mark {
+            let of_source = self.refused.entry(source.clone()).or_default();
+            of_source.retain(|number, _| !numbers.contains(number));
         }
     }
 
@@ -238,6 +296,18 @@ impl Model {
             let known = self.dead.iter().filter(|(of, seq)| of == endpoint && *seq >= from).map(|(_, seq)| *seq);
             assert_eq!(stored, known.collect::<Vec<_>>(), "what {endpoint} was not given");
         }
+        for (source, state) in &self.account.sources {
+            let stored = reads.refused(name, (source, state), 0, usize::MAX).unwrap();
+            let known = self.refused.get(source).into_iter().flat_map(BTreeMap::values);
+            let stored: Vec<_> = stored.into_iter().map(|one| (one.number, one.at, one.sealed_request)).collect();
+            let known: Vec<_> = known.map(|one| (one.number, one.at, one.sealed_request.clone())).collect();
+            assert_eq!(stored, known, "what {source} refused");
+        }
+        for (seq, event) in (1..).zip(&self.events) {
+            let is_beside = matches!(event, Event::WebhookAccepted(WebhookAccepted { kept: KeptRequest::Beside, .. }));
+            let is_kept = is_beside && seq >= self.account.first_seq;
+            assert_eq!(reads.request_beside(name, seq).unwrap().is_some(), is_kept, "beside {seq}");
+        }
         for (job, state) in &self.jobs {
             match reads.job(name, job).unwrap() {
                 Some(stored) => assert_eq!(&stored, state, "{job}"),
@@ -258,7 +328,7 @@ proptest! {
         let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
         let name = AccountId::parse("acme").unwrap();
         let shard = shard_of(&name, SHARDS);
-        let mut model = Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
+        let mut model = Model::new(name);
         let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
         let first = model.decide(create, Timestamp(1)).unwrap();
         let mut projection = Projection::new(&*store);
@@ -281,13 +351,44 @@ proptest! {
 }
 
 #[test]
+fn a_source_keeps_the_last_requests_it_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
+    let name = AccountId::parse("acme").unwrap();
+    let shard = shard_of(&name, SHARDS);
+    let mut model = Model::new(name);
+    let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
+    let keep = |bytes: usize| Command::KeepRefused {
+        source: id("source", 0),
+        refused_for: RefusedFor::BadSignature,
+        sealed_request: vec![1; bytes].into(),
+    };
+    let many = usize::try_from(REFUSED_MAX).unwrap() + 3;
+    let commands = [create, model.command(4, 0, 0)].into_iter().chain((0..many).map(|_| keep(1)));
+    // The last one takes three places.
+    let commands = commands.chain([keep(2 * REFUSED_PLACE_BYTES + 1)]);
+    let mut counts = vec![];
+    for (command, index) in commands.zip(1..) {
+        let decision = model.decide(command, Timestamp(index * 1000)).unwrap();
+        model.fold(&decision);
+        let mut projection = Projection::new(&*store);
+        projection.add(shard, LogIndex(index), &decision).unwrap();
+        store.write(projection.finish()).unwrap();
+        counts.push(model.refused.values().map(BTreeMap::len).sum::<usize>());
+    }
+    model.check(&store);
+    assert_eq!(counts[many..], [256, 256, 254]);
+    let rows = store.scan(&family_range(shard, Family::Refused), Direction::Forward, usize::MAX).unwrap();
+    assert_eq!(rows.len(), 254, "those that are too far behind are gone");
+}
+
+#[test]
 fn what_was_given_up_and_sent_again_is_no_longer_dead() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(Engine::Memory, folder.path(), 8 << 20).unwrap();
     let name = AccountId::parse("acme").unwrap();
     let shard = shard_of(&name, SHARDS);
-    let mut model =
-        Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
+    let mut model = Model::new(name);
     let endpoint = || id("endpoint", 0);
     let (url, patterns, sealed_secret) = ("https://a".to_owned(), vec![], vec![1]);
     let new = EndpointCreated { endpoint: endpoint(), url, patterns, sealed_secret };
@@ -344,8 +445,7 @@ fn digest_of(
 /// An account, and what the operations lead to.
 fn history(ops: &[(u8, u8, u8)]) -> Vec<Decision> {
     let name = AccountId::parse("acme").unwrap();
-    let mut model =
-        Model { account: Account::absent(name), jobs: BTreeMap::new(), dead: BTreeSet::new(), events: vec![] };
+    let mut model = Model::new(name);
     let create = Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] };
     let commands = std::iter::once((0, None)).chain((1..).zip(ops).map(|(at, op)| (at, Some(op))));
     let mut decisions = vec![];

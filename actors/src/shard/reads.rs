@@ -9,14 +9,16 @@ use steward_cluster::format::Format;
 use steward_cluster::ids::{LogIndex, ShardId};
 use steward_cluster::store::{Direction, StateStore, StoreError};
 
-use super::endpoint_rows;
+use super::remembered::remembered_seq;
 use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
 use super::shard_of;
+use super::source_rows::Refused;
 use super::wake::{first_seq, newest, outline, time_of, wake};
+use super::{endpoint_rows, source_rows};
 use crate::blob::BlobHash;
 use crate::codec::{Barrier, decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
-use crate::domain::account::{Account, Endpoint, Event, Pending, Source};
+use crate::domain::account::{Account, Endpoint, Event, Pending, Source, WebhookAccepted};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
 use crate::domain::job::Job;
 
@@ -150,7 +152,7 @@ impl Reads {
         limit: usize,
     ) -> Result<Vec<FeedEntry>, ReadError> {
         let place = self.place(account);
-        let range = place.endpoint_seqs(Family::Attempt, id, 0, before_seq);
+        let range = place.owned_seqs(Family::Attempt, id, 0, before_seq);
         let rows = self.store.scan(&range, Direction::Backward, limit)?;
         let entry = |(key, _): (Bytes, Bytes)| {
             let seq = place.last_number(Family::Attempt, &key)?;
@@ -171,9 +173,42 @@ impl Reads {
         limit: usize,
     ) -> Result<Vec<u64>, ReadError> {
         let place = self.place(account);
-        let range = place.endpoint_seqs(Family::Dead, id, from, through.saturating_add(1));
+        let range = place.owned_seqs(Family::Dead, id, from, through.saturating_add(1));
         let rows = self.store.scan(&range, Direction::Forward, limit)?;
         rows.iter().map(|(key, _)| place.last_number(Family::Dead, key)).collect()
+    }
+
+    /// Requests that a source refused, oldest first, from a number on.
+    pub fn refused(
+        &self,
+        account: &AccountId,
+        source: (&SourceId, &Source),
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Refused>, ReadError> {
+        source_rows::refused(&*self.store, self.place(account), source, from, limit)
+    }
+
+    /// Whether every delivery id of a webhook was accepted before, as far back as they are remembered.
+    pub fn is_delivered(
+        &self,
+        account: &AccountId,
+        webhook: &WebhookAccepted,
+        now: Timestamp,
+    ) -> Result<bool, ReadError> {
+        let place = self.place(account);
+        for id in &webhook.delivery_ids {
+            let key = place.delivery_key(webhook.source.as_str(), id);
+            if remembered_seq(&*self.store, place, &key, now)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(!webhook.delivery_ids.is_empty())
+    }
+
+    /// The request beside an event, sealed, when it is too large to be in it.
+    pub fn request_beside(&self, account: &AccountId, seq: u64) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.store.get(&self.place(account).seq_key(Family::Request, seq))?)
     }
 
     /// The format in force in the account's shard.

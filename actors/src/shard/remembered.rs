@@ -1,4 +1,4 @@
-//! Forgets deliveries and answers that are too old to count.
+//! Forgets deliveries, answers and refused requests that are too old to count.
 //!
 //! The rows mean nothing once they are older than the window, so dropping them is no change of state and needs no entry
 //! in the log: the sweep finds them, the applier, the store's only writer, drops them.
@@ -11,10 +11,23 @@ use steward_cluster::store::{Direction, StateStore};
 use super::ReadError;
 use super::node::Node;
 use super::projection::Projection;
-use super::rows::{Family, REMEMBERED_FOR, Remembered, family_behind, family_range};
+use super::rows::{self, Family, REMEMBERED_FOR, Remembered, family_behind, family_range};
 
 /// Rows looked at in one step of the sweep, and forgotten in one write.
 pub(crate) const STEP_ROWS_MAX: usize = 256;
+
+/// The event that a delivery's row remembers, unless that is too long ago.
+pub(crate) fn remembered_seq(
+    store: &dyn StateStore,
+    place: rows::Place<'_>,
+    key: &[u8],
+    now: Timestamp,
+) -> Result<Option<u64>, ReadError> {
+    let Some(value) = store.get(key)? else { return Ok(None) };
+    let damaged = || place.damaged(Family::Delivery, "it is cut short");
+    let remembered = Remembered::decode(&value).ok_or_else(damaged)?;
+    Ok((now.since(remembered.at) < REMEMBERED_FOR).then_some(remembered.seq))
+}
 
 /// Rows that wait to be forgotten, and where the sweep stands.
 #[derive(Default)]

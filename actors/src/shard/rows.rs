@@ -18,6 +18,8 @@
 //! | `Pending` | endpoint · 0 · seq | failed attempts (4 bytes) and when the next is due (8) |
 //! | `Dead` | endpoint · 0 · seq | when it was given up |
 //! | `Attempt` | endpoint · 0 · seq of the event about it | number of the event it was about |
+//! | `Request` | seq of the webhook it brought | a request too large for the feed, sealed |
+//! | `Refused` | source · 0 · number | [`Refused`](super::source_rows::Refused) |
 //! | `Blob` | hash | – |
 //! | `Document` | document | JSON |
 //!
@@ -42,7 +44,7 @@ use steward_cluster::store::{Direction, KeyRange, StateStore, shard_prefix};
 
 use super::ReadError;
 use crate::domain::account::{Answer, Idempotency};
-use crate::domain::ids::{AccountId, EndpointId, Id};
+use crate::domain::ids::{AccountId, Id};
 
 /// The kinds of row there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub(crate) enum Family {
     Pending,
     Dead,
     Attempt,
+    Request,
+    Refused,
 }
 
 /// Bytes before the account in a key.
@@ -104,6 +108,8 @@ impl Family {
             Self::Pending => 21,
             Self::Dead => 22,
             Self::Attempt => 23,
+            Self::Request => 24,
+            Self::Refused => 25,
         }
     }
 
@@ -133,6 +139,8 @@ impl Family {
             Self::Pending => "pending delivery",
             Self::Dead => "delivery given up",
             Self::Attempt => "attempt at a delivery",
+            Self::Request => "kept request",
+            Self::Refused => "refused request",
         }
     }
 }
@@ -179,19 +187,19 @@ impl Place<'_> {
         self.key(Family::Delivery, &rest)
     }
 
-    /// The key of a row about an event and an endpoint.
-    pub(crate) fn endpoint_key(&self, family: Family, endpoint: &EndpointId, seq: u64) -> Vec<u8> {
-        [&self.endpoint_prefix(family, endpoint)[..], &seq.to_be_bytes()].concat()
+    /// The key of a numbered row of an endpoint or a source.
+    pub(crate) fn owned_key<Of>(&self, family: Family, owner: &Id<Of>, number: u64) -> Vec<u8> {
+        [&self.owned_prefix(family, owner)[..], &number.to_be_bytes()].concat()
     }
 
     /// What the keys of such rows begin with.
-    pub(crate) fn endpoint_prefix(&self, family: Family, endpoint: &EndpointId) -> Vec<u8> {
-        self.key(family, &[endpoint.as_str().as_bytes(), &[SEPARATOR]].concat())
+    pub(crate) fn owned_prefix<Of>(&self, family: Family, owner: &Id<Of>) -> Vec<u8> {
+        self.key(family, &[owner.as_str().as_bytes(), &[SEPARATOR]].concat())
     }
 
-    /// Rows of an endpoint about events from one number to before another.
-    pub(crate) fn endpoint_seqs(&self, family: Family, endpoint: &EndpointId, from: u64, before: u64) -> KeyRange {
-        let (start, end) = (self.endpoint_key(family, endpoint, from), self.endpoint_key(family, endpoint, before));
+    /// Such rows from one number to before another.
+    pub(crate) fn owned_seqs<Of>(&self, family: Family, owner: &Id<Of>, from: u64, before: u64) -> KeyRange {
+        let (start, end) = (self.owned_key(family, owner, from), self.owned_key(family, owner, before));
         KeyRange::between(&start, &end)
     }
 
@@ -332,7 +340,7 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    const BYTES: usize = 16;
+    pub(super) const BYTES: usize = 16;
 
     pub(crate) fn encode(self) -> Vec<u8> {
         [self.at.0.to_be_bytes(), self.seq.to_be_bytes()].concat()

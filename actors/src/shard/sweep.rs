@@ -41,6 +41,7 @@ enum Stage {
     },
     Deliveries(remembered::Place),
     Answers(remembered::Place),
+    Refused(remembered::Place),
     /// After this entry.
     Entries(LogIndex),
 }
@@ -100,6 +101,13 @@ impl Sweep {
             }
             Stage::Answers(place) => {
                 let looked = node.remembered.look(&*node.store, (shard, Family::Answer), place, now)?;
+                if looked < STEP_ROWS_MAX {
+                    self.stage = Stage::Refused(remembered::Place::default());
+                }
+                Ok(looked)
+            }
+            Stage::Refused(place) => {
+                let looked = node.remembered.look(&*node.store, (shard, Family::Refused), place, now)?;
                 if looked < STEP_ROWS_MAX {
                     self.stage = Stage::Entries(LogIndex(0));
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use steward_actors::domain::account::{
-    Asked, Command, Event, Idempotency, Mark, SourceCreated, Trust, WebhookAccepted,
+    Asked, Command, Event, Idempotency, KeptRequest, Mark, SourceCreated, Trust, WebhookAccepted,
 };
 use steward_actors::domain::ids::{AccountId, SourceId};
 use steward_actors::shard::{Observer, Opened, Seat, Shards, ShardsConfig, open};
@@ -127,6 +127,7 @@ pub(crate) fn webhook(delivery: &str) -> Command {
         trust: Trust::Full,
         content_type: "application/json".to_owned(),
         body: Bytes::from_static(br#"{"n":1}"#),
+        kept: KeptRequest::Nowhere,
     }])
 }
 

@@ -1,8 +1,11 @@
 //! What can be asked of an account, and what must be known to decide it.
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::event::{AiCalled, ApiKeyCreated, EndpointCreated, ReleaseReason, SourceCreated, WebhookAccepted};
+use super::event::{
+    AiCalled, ApiKeyCreated, EndpointCreated, RefusedFor, ReleaseReason, SourceCreated, WebhookAccepted,
+};
 use super::state::{EndpointSettings, Playbook, SourceSettings};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind};
@@ -54,6 +57,22 @@ pub enum Command {
     /// The events of one request: one, or as many as its batch has.
     #[serde(skip)]
     AcceptWebhooks(Vec<WebhookAccepted>),
+    /// Keeps a request that was refused.
+    #[serde(skip)]
+    KeepRefused {
+        source: SourceId,
+        refused_for: RefusedFor,
+        sealed_request: Bytes,
+    },
+    /// Keeps these refused requests no longer.
+    #[serde(skip)]
+    ForgetRefused {
+        source: SourceId,
+        numbers: Vec<u64>,
+    },
+    /// Lets the account's playbooks follow a webhook that it accepted before. The command's cause is that event.
+    #[serde(skip)]
+    FollowAgain(WebhookAccepted),
     #[serde(skip)]
     CreateEndpoint(EndpointCreated, EndpointSettings),
     #[serde(skip)]

@@ -23,6 +23,45 @@ pub struct WebhookAccepted {
     pub content_type: String,
     /// The bytes as received.
     pub body: Bytes,
+    pub kept: KeptRequest,
+}
+
+/// Where the request that brought a webhook is kept, so that it can be judged once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeptRequest {
+    /// What accepted it kept none.
+    #[default]
+    Nowhere,
+    /// Here, sealed.
+    Here(Bytes),
+    /// At the event with this number, which came in the same request.
+    At(u64),
+    /// In a row beside the feed: it is too large to be read with every event.
+    Beside,
+}
+
+/// Why a source did not accept a request that it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedFor {
+    MissingHeader,
+    BadSignature,
+    Expired,
+}
+
+impl RefusedFor {
+    /// Its number in what is stored. Never reused.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::MissingHeader => 1,
+            Self::BadSignature => 2,
+            Self::Expired => 3,
+        }
+    }
+
+    /// By that number.
+    pub(crate) fn of_number(number: u8) -> Option<Self> {
+        [Self::MissingHeader, Self::BadSignature, Self::Expired].into_iter().find(|one| one.number() == number)
+    }
 }
 
 /// A key that opens the account.
@@ -288,4 +327,24 @@ pub enum Mark {
     FeedTrimmed {
         first_seq: u64,
     },
+    /// A source refused a request and keeps it for a while.
+    RequestRefused(RefusedRequest),
+    /// These refused requests are kept no longer.
+    RefusedForgotten {
+        source: SourceId,
+        numbers: Vec<u64>,
+    },
+}
+
+/// A request that a source refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRequest {
+    pub source: SourceId,
+    /// Its place among those of the source: those that are too far behind are forgotten.
+    pub number: u64,
+    /// How many places it takes; one each [`REFUSED_PLACE_BYTES`](super::limits::REFUSED_PLACE_BYTES).
+    pub places: u32,
+    pub refused_for: RefusedFor,
+    pub at: Timestamp,
+    pub sealed_request: Bytes,
 }

@@ -82,6 +82,12 @@ impl Account {
                 self.change_endpoint(endpoint, |endpoint| endpoint.moved(*is_recovery, *through_seq, pending));
             }
             Mark::FeedTrimmed { first_seq } => self.first_seq = *first_seq,
+            Mark::RequestRefused(refused) => {
+                if let Some(source) = self.sources.get_mut(&refused.source) {
+                    source.next_refused = refused.number + u64::from(refused.places);
+                }
+            }
+            Mark::RefusedForgotten { .. } => {} // Kept in the store only.
         }
     }
 
@@ -102,6 +108,7 @@ impl Account {
             settings: SourceSettings::default(),
             is_paused: false,
             awaits_secret: false,
+            next_refused: 0,
         };
         self.sources.insert(source, state);
     }

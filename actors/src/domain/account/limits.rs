@@ -10,6 +10,14 @@ pub const SECRETS_MAX: usize = 4;
 pub const ALLOWED_NETWORKS_MAX: usize = 64;
 /// Bytes of the answer a source gives.
 pub const SOURCE_RESPONSE_BYTES_MAX: usize = 1_024;
+/// Refused requests a source keeps, when none is larger than [`REFUSED_PLACE_BYTES`].
+pub const REFUSED_MAX: u64 = 256;
+/// Bytes of a refused request that take one of those places; a larger one takes several.
+pub const REFUSED_PLACE_BYTES: usize = 64 * 1024;
+/// Refused requests that one command forgets.
+pub const REFUSED_FORGOTTEN_MAX: usize = 256;
+/// Bytes of a kept request that stand in its event; a larger one stands beside the feed.
+pub const REQUEST_INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Endpoints of an account.
 pub const ENDPOINTS_MAX: usize = 100;
 /// Patterns of an endpoint.

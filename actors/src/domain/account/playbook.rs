@@ -29,22 +29,39 @@ impl<'a> Following<'a> {
         Self { account, events: vec![], jobs: account.jobs.len(), input_bytes: 0, told: BTreeSet::new() }
     }
 
+    /// The number of the event that is added next.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.account.last_seq + 1 + u64::try_from(self.events.len()).expect("events of a decision are few")
+    }
+
     /// Adds a webhook and what follows from it.
     pub(super) fn accept(&mut self, webhook: WebhookAccepted) {
+        let (wanted, data) = self.wanted(&webhook);
+        self.events.push(Event::WebhookAccepted(webhook));
+        wanted.into_iter().for_each(|(id, playbook)| self.follow(id, playbook, &data));
+    }
+
+    /// Adds what follows from a webhook that was accepted before.
+    pub(super) fn follow_all(&mut self, webhook: &WebhookAccepted) {
+        let (wanted, data) = self.wanted(webhook);
+        wanted.into_iter().for_each(|(id, playbook)| self.follow(id, playbook, &data));
+    }
+
+    /// The playbooks that follow a webhook, and what they see of it.
+    fn wanted(&self, webhook: &WebhookAccepted) -> (Vec<(&'a PlaybookId, &'a Playbook)>, Value) {
         let playbooks = &self.account.playbooks;
         if playbooks.is_empty() {
-            return self.events.push(Event::WebhookAccepted(webhook));
+            return (vec![], Value::Null);
         }
         let type_on_feed = webhook.type_on_feed();
         let wanted: Vec<_> = playbooks.iter().filter(|(_, playbook)| playbook.on.matches(&type_on_feed)).collect();
         // Most webhooks are followed by nothing: their body is not parsed.
         let data = if wanted.is_empty() { Value::Null } else { webhook.data() };
-        self.events.push(Event::WebhookAccepted(webhook));
-        wanted.into_iter().for_each(|(id, playbook)| self.follow(id, playbook, &data));
+        (wanted, data)
     }
 
     fn follow(&mut self, id: &'a PlaybookId, playbook: &Playbook, data: &Value) {
-        let seq = self.account.last_seq + 1 + u64::try_from(self.events.len()).expect("events of a decision are few");
+        let seq = self.next_seq();
         match self.input(playbook, data) {
             Ok(input) => {
                 let job = super::decide::job_id(playbook.job, seq);
@@ -168,6 +185,7 @@ mod tests {
                 trust: crate::domain::account::Trust::Full,
                 content_type: String::new(),
                 body: body.to_string().into(),
+                kept: crate::domain::account::KeptRequest::Nowhere,
             };
             render(&json!({"to": "{{/common/who/email}}"}), &webhook.data())
         };

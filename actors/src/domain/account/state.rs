@@ -55,6 +55,9 @@ pub struct Source {
     /// The platform's next handshake brings a secret.
     #[serde(default, skip_serializing_if = "is_default")]
     pub awaits_secret: bool,
+    /// The place of the next request that is refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub next_refused: u64,
 }
 
 impl Source {

@@ -237,6 +237,18 @@ pub(super) enum Challenge {
     Asana,
 }
 
+impl Challenge {
+    /// The header by which it is known, or that it brings.
+    fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Front => Some("X-Front-Challenge"),
+            Self::GoogleSync => Some("X-Goog-Resource-State"),
+            Self::Asana => Some("X-Hook-Secret"),
+            Self::None | Self::Zoom | Self::Slack | Self::Graph => None,
+        }
+    }
+}
+
 impl Place {
     /// What to call this place in a refusal.
     pub(super) fn field(self) -> &'static str {
@@ -265,6 +277,28 @@ impl Scheme {
             self.signed.iter().filter_map(|part| if let Part::Value(place) = part { Some(*place) } else { None });
         let described = [self.dedup, self.tenant, self.event_type].into_iter().flatten().copied();
         signature.into_iter().chain(stamp).chain(signed).chain(described)
+    }
+
+    /// Whether a request is judged, or described, by the header of this name.
+    #[must_use]
+    pub fn reads_header(&self, name: &str) -> bool {
+        let is = |one: &str| one.eq_ignore_ascii_case(name);
+        let at_place = |place| match place {
+            Place::Header(one) => is(one),
+            Place::EitherHeader(one, other) => is(one) || is(other),
+            Place::Json(_) | Place::JsonOrigin(_) | Place::Form(_) => false,
+        };
+        let is_signature = match self.signature {
+            SignatureAt::Place(_) | SignatureAt::EveryItem(_) => false, // Among the places.
+            SignatureAt::Numbered(prefix) => {
+                name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            }
+            SignatureAt::Each(headers) => headers.iter().any(|header| is(header)),
+        };
+        is_signature
+            || self.places().any(at_place)
+            || self.fixed.iter().any(|fixed| is(fixed.header))
+            || self.challenge.header().is_some_and(is)
     }
 
     /// What to call the signature in a refusal.

@@ -5,7 +5,7 @@ use steward_cluster::store::Direction;
 use super::{Moment, Projection};
 use crate::domain::account::limits::ENDPOINTS_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Mark, Pending};
-use crate::domain::ids::EndpointId;
+use crate::domain::ids::{EndpointId, Id};
 use crate::shard::ReadError;
 use crate::shard::endpoint_rows::{FAMILIES, encode_pending};
 use crate::shard::rows::{Family, Place};
@@ -49,8 +49,8 @@ impl Projection<'_> {
         self.keep_endpoint(place, endpoint, scratch);
         let Some((cursor, dead)) = found else { return Ok(()) };
         // No part of the digest: it says nothing that the feed row does not say, and goes when that is gone.
-        let found_by = place.endpoint_key(Family::Attempt, endpoint, moment.seq);
-        self.of_endpoints.push(found_by.clone());
+        let found_by = place.owned_key(Family::Attempt, endpoint, moment.seq);
+        self.owned.push(found_by.clone());
         self.batch.put(found_by, seq.to_be_bytes().to_vec());
         if seq > cursor {
             return Ok(()); // Deliveries do not overtake each other, and the endpoint's own row says all.
@@ -59,10 +59,10 @@ impl Projection<'_> {
             self.pending(place, endpoint, seq, Pending { failed_attempts: *attempt, retry_at: *retry_at });
             return Ok(());
         }
-        self.drop_row(place.endpoint_key(Family::Pending, endpoint, seq));
-        let key = place.endpoint_key(Family::Dead, endpoint, seq);
+        self.drop_row(place.owned_key(Family::Pending, endpoint, seq));
+        let key = place.owned_key(Family::Dead, endpoint, seq);
         if matches!(event, Event::DeliveryFailed { .. }) {
-            self.of_endpoints.push(key.clone());
+            self.owned.push(key.clone());
             self.put(key, moment.at.0.to_be_bytes().to_vec());
         } else if dead > 0 {
             self.drop_row(key); // Sent with a window that was recovered.
@@ -72,18 +72,18 @@ impl Projection<'_> {
 
     pub(super) fn requeued(&mut self, place: Place<'_>, endpoint: &EndpointId, seqs: &[u64]) {
         for seq in seqs {
-            self.drop_row(place.endpoint_key(Family::Dead, endpoint, *seq));
+            self.drop_row(place.owned_key(Family::Dead, endpoint, *seq));
             self.pending(place, endpoint, *seq, Pending::default());
         }
     }
 
     pub(super) fn pending(&mut self, place: Place<'_>, endpoint: &EndpointId, seq: u64, pending: Pending) {
-        let key = place.endpoint_key(Family::Pending, endpoint, seq);
-        self.of_endpoints.push(key.clone());
+        let key = place.owned_key(Family::Pending, endpoint, seq);
+        self.owned.push(key.clone());
         self.put(key, encode_pending(pending));
     }
 
-    fn drop_row(&mut self, key: Vec<u8>) {
+    pub(super) fn drop_row(&mut self, key: Vec<u8>) {
         self.digests.delete(&key);
         self.batch.delete(key);
     }
@@ -93,7 +93,7 @@ impl Projection<'_> {
         for (key, _) in self.store.scan(&place.all(Family::Endpoint), Direction::Forward, ENDPOINTS_MAX)? {
             let endpoint: EndpointId = place.id(Family::Endpoint, place.rest(&key))?;
             for family in [Family::Attempt, Family::Dead] {
-                let range = place.endpoint_seqs(family, &endpoint, 0, to);
+                let range = place.owned_seqs(family, &endpoint, 0, to);
                 for (key, _) in self.store.scan(&range, Direction::Forward, usize::MAX)? {
                     self.batch.delete(key.to_vec());
                 }
@@ -102,17 +102,25 @@ impl Projection<'_> {
         Ok(())
     }
 
-    /// Removes what goes with an endpoint, of this batch too.
+    /// Removes what goes with an endpoint.
     pub(super) fn forget_endpoint(&mut self, place: Place<'_>, endpoint: &EndpointId) -> Result<(), ReadError> {
-        for family in FAMILIES {
-            let range = place.endpoint_seqs(family, endpoint, 0, u64::MAX);
-            for (key, _) in self.store.scan(&range, Direction::Forward, usize::MAX)? {
-                self.batch.delete(key.to_vec());
-            }
-            let prefix = place.endpoint_prefix(family, endpoint);
-            let own = self.of_endpoints.iter().filter(|key| key.starts_with(&prefix));
-            own.for_each(|key| self.batch.delete(key.clone()));
+        FAMILIES.into_iter().try_for_each(|family| self.forget_owned(place, family, endpoint))
+    }
+
+    /// Removes numbered rows of an endpoint or a source, of this batch too.
+    pub(super) fn forget_owned<Of>(
+        &mut self,
+        place: Place<'_>,
+        family: Family,
+        owner: &Id<Of>,
+    ) -> Result<(), ReadError> {
+        let range = place.owned_seqs(family, owner, 0, u64::MAX);
+        for (key, _) in self.store.scan(&range, Direction::Forward, usize::MAX)? {
+            self.batch.delete(key.to_vec());
         }
+        let prefix = place.owned_prefix(family, owner);
+        let own = self.owned.iter().filter(|key| key.starts_with(&prefix));
+        own.for_each(|key| self.batch.delete(key.clone()));
         Ok(())
     }
 

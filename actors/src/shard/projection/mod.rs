@@ -36,8 +36,8 @@ pub(crate) struct Projection<'s> {
     sources: HashMap<(AccountId, SourceId), Option<Source>>,
     floors: HashMap<AccountId, u64>,
     formats: HashMap<ShardId, Format>,
-    /// Keys of rows about endpoints that this batch wrote.
-    of_endpoints: Vec<Vec<u8>>,
+    /// Keys of numbered rows of endpoints and sources that this batch wrote.
+    owned: Vec<Vec<u8>>,
     runs: Runs,
     lost: HashMap<ShardId, Lost>,
 }
@@ -55,8 +55,8 @@ impl<'s> Projection<'s> {
         let (jobs, endpoints, sources) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (floors, formats) = (HashMap::new(), HashMap::new());
         let (batch, digests) = (WriteBatch::default(), Digests::new());
-        let (of_endpoints, runs, lost) = (vec![], Runs::default(), HashMap::new());
-        Self { store, batch, digests, jobs, endpoints, sources, floors, formats, of_endpoints, runs, lost }
+        let (owned, runs, lost) = (vec![], Runs::default(), HashMap::new());
+        Self { store, batch, digests, jobs, endpoints, sources, floors, formats, owned, runs, lost }
     }
 
     /// Adds what one decision changes.
@@ -66,7 +66,8 @@ impl<'s> Projection<'s> {
             self.mark(place, index, mark)?;
         }
         for (seq, cause_seq, event) in decision.numbered() {
-            let row = encode_feed_row(decision, index, cause_seq, event);
+            let beside = self.beside(place, seq, event);
+            let row = encode_feed_row(decision, index, cause_seq, beside.as_ref().unwrap_or(event));
             self.put(place.seq_key(Family::Feed, seq), row);
             self.event(&Moment { place, seq, at: decision.at, cause_seq }, event)?;
         }
@@ -147,6 +148,7 @@ impl<'s> Projection<'s> {
             Event::PlaybookDeleted { playbook } => self.delete(place, Family::Playbook, playbook.as_str()),
             Event::SourceDeleted { source } => {
                 self.delete(place, Family::Source, source.as_str());
+                self.forget_source(place, source)?;
                 self.keep_source(place, source, None);
             }
             Event::SourceChanged { source, .. } => self.change_source(moment, source, event)?,
@@ -209,6 +211,8 @@ impl<'s> Projection<'s> {
             }
             Mark::EndpointSkipped { endpoint, .. } => self.mark_endpoint(place, endpoint, mark)?,
             Mark::FeedTrimmed { first_seq } => self.trim(place, index, *first_seq)?,
+            Mark::RequestRefused(refused) => self.refused(place, refused, mark)?,
+            Mark::RefusedForgotten { source, numbers } => self.forget_refused(place, source, numbers),
         }
         Ok(())
     }
@@ -269,6 +273,7 @@ impl<'s> Projection<'s> {
         self.digests.trim(&floor_key, from, to);
         (from..to).for_each(|seq| self.batch.delete(place.seq_key(Family::Feed, seq)));
         self.forget_attempts(place, to)?;
+        self.forget_requests(place, from, to)?;
         let asked = place.seqs(Family::JobBySeq, 0, to);
         for (key, job) in self.store.scan(&asked, Direction::Forward, usize::MAX)? {
             let job: JobId = place.id(Family::JobBySeq, &job)?;

@@ -10,6 +10,7 @@ mod event;
 mod follow;
 mod follow_all;
 mod job;
+mod request;
 mod show;
 mod source;
 

@@ -80,6 +80,17 @@ pub(super) fn tested(tested: &webhooks::TestSourceResponse) -> Value {
     })
 }
 
+pub(super) fn refused(request: &webhooks::RefusedRequest) -> Value {
+    json!({
+        "number": request.number,
+        "at": time(request.at_ms),
+        "code": request.code,
+        "content_type": request.content_type,
+        "body_bytes": request.body_bytes,
+        "headers": request.header_names,
+    })
+}
+
 pub(super) fn endpoint(endpoint: &webhooks::Endpoint) -> Value {
     let state = match endpoint.state() {
         webhooks::EndpointState::Active => "active",

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use steward_proto::webhook::v1 as pb;
 
 use super::client::Client;
+use super::request::{self, RequestsCommand};
 use super::show;
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +67,8 @@ pub(super) enum SourceCommand {
         #[arg(long, default_value = "")]
         query: String,
     },
+    #[command(flatten)]
+    Requests(RequestsCommand),
     /// Deletes a source; its path answers 404 from then on
     Delete { account: String, source: String },
 }
@@ -98,6 +101,7 @@ pub(super) struct Update {
 pub(super) async fn run(client: &mut Client, command: SourceCommand) -> anyhow::Result<()> {
     let mut webhooks = client.webhooks();
     let changed = match command {
+        SourceCommand::Requests(command) => return request::run(client, command).await,
         SourceCommand::Create { account: account_id, source: source_id, scheme, secrets, tolerance_s, public_url } => {
             let request = pb::CreateSourceRequest { account_id, source_id, scheme, secrets, tolerance_s, public_url };
             webhooks.create_source(request).await?.into_inner().source

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 50] = [
+const METHODS: [(&str, Route); 52] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -27,6 +27,9 @@ const METHODS: [(&str, Route); 50] = [
     ("/steward.webhook.v1.WebhookService/PauseSource", Route::Leader(Keyed)),
     ("/steward.webhook.v1.WebhookService/ResumeSource", Route::Leader(Keyed)),
     ("/steward.webhook.v1.WebhookService/TestSource", Route::Leader(Read)),
+    ("/steward.webhook.v1.WebhookService/ListRefusedRequests", Route::Leader(Read)),
+    // Each of its commands has a key made of the call's.
+    ("/steward.webhook.v1.WebhookService/ReprocessRequests", Route::Leader(Keyed)),
     // Its secret may be made here and told once.
     ("/steward.webhook.v1.WebhookService/CreateEndpoint", Route::Leader(Once)),
     ("/steward.webhook.v1.WebhookService/ListEndpoints", Route::Leader(Read)),

@@ -14,6 +14,7 @@ mod forward;
 mod job;
 mod methods;
 mod overview;
+mod request;
 mod serve;
 mod source;
 mod subscribe;

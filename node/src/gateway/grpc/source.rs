@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::webhook::{Webhooks, check_url};
 use super::{view, wire};
-use crate::gateway::error::Refused;
+use crate::gateway::error::{Code, Refused};
 use crate::gateway::http::{HOOKS_PATH, Trial, try_out};
 
 /// The longest secret of a source.
@@ -102,7 +102,11 @@ impl Webhooks {
         let found = state.sources.get(&source).ok_or_else(|| Refused::absent("source", source.as_str()))?;
         let known = self.0.sources.find(&found.token, &self.0.router, &self.0.sealer, &correlation)?;
         let head = head(&found.token, &request)?;
-        let trial = try_out(&known, &head, request.body.into(), self.0.clock.as_ref(), BODY_BYTES_MAX);
+        let trial = if known.is_paused() {
+            Err(Refused::new(Code::SourcePaused, "the source is paused"))
+        } else {
+            try_out(&known, &head, request.body.into(), self.0.clock.now(), BODY_BYTES_MAX)
+        };
         Ok(Response::new(tested(trial)))
     }
 

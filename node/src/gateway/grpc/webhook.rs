@@ -168,6 +168,20 @@ impl WebhookService for Webhooks {
         self.test_source_asked(request)
     }
 
+    async fn list_refused_requests(
+        &self,
+        request: Request<pb::ListRefusedRequestsRequest>,
+    ) -> Result<Response<pb::ListRefusedRequestsResponse>, Status> {
+        Ok(Response::new(self.refused_requests(request)?))
+    }
+
+    async fn reprocess_requests(
+        &self,
+        request: Request<pb::ReprocessRequestsRequest>,
+    ) -> Result<Response<pb::ReprocessRequestsResponse>, Status> {
+        Ok(Response::new(self.reprocess(request).await?))
+    }
+
     async fn create_endpoint(
         &self,
         request: Request<pb::CreateEndpointRequest>,

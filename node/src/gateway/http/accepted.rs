@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::header;
 use ::http::request::Parts;
 use bytes::Bytes;
-use steward_actors::domain::account::{Trust, WebhookAccepted};
+use steward_actors::domain::account::{KeptRequest, Trust, WebhookAccepted};
 use steward_actors::domain::webhook::{Item, Verified};
 
 use super::source::KnownSource;
@@ -20,6 +20,7 @@ pub(super) struct Accepted<'r> {
     pub(super) source: &'r Arc<KnownSource>,
     pub(super) content_type: String,
     pub(super) body: Bytes,
+    pub(super) kept: KeptRequest,
 }
 
 impl Accepted<'_> {
@@ -38,11 +39,20 @@ impl Accepted<'_> {
             trust: verified.trust,
             content_type: self.content_type.clone(),
             body: self.body.clone(),
+            kept: self.kept.clone(),
         }
     }
 
-    /// One item of its batch as an event.
-    pub(super) fn item(&self, item: Item, trust: Trust) -> WebhookAccepted {
+    /// The items of its batch as events. The request goes with the first.
+    pub(super) fn items(&self, items: Vec<Item>, trust: Trust) -> Vec<WebhookAccepted> {
+        let mut webhooks: Vec<_> = items.into_iter().map(|item| self.item(item, trust)).collect();
+        if let Some(first) = webhooks.first_mut() {
+            first.kept = self.kept.clone();
+        }
+        webhooks
+    }
+
+    fn item(&self, item: Item, trust: Trust) -> WebhookAccepted {
         WebhookAccepted {
             source: self.source.source.clone(),
             provider: self.source.scheme.provider.to_owned(),
@@ -52,6 +62,7 @@ impl Accepted<'_> {
             trust,
             content_type: JSON.to_owned(),
             body: item.body,
+            kept: KeptRequest::Nowhere,
         }
     }
 }

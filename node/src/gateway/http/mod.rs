@@ -16,6 +16,7 @@ mod decode;
 mod events;
 mod forward;
 mod health;
+mod kept;
 mod reply;
 mod route;
 mod serve;
@@ -25,7 +26,8 @@ mod trial;
 mod webhook;
 
 pub(crate) use forward::{answer_node, enter, refusal};
+pub(crate) use kept::code_of;
 pub(crate) use serve::{HttpState, answer, serve};
-pub(crate) use source::{KnownSources, VerifiedSource};
+pub(crate) use source::{KnownSource, KnownSources, RefusingSource, VerifiedSource};
 pub(crate) use trial::{Trial, try_out};
 pub(crate) use webhook::{HookMetrics, PATH as HOOKS_PATH};

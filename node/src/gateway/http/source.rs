@@ -26,6 +26,8 @@ use crate::router::Router;
 
 /// Sources remembered at a time.
 const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+/// Refused requests of a source that a node keeps in a second.
+const KEPT_PER_S: u32 = 16;
 /// The longest token looked up.
 const TOKEN_LEN_MAX: usize = 128;
 
@@ -43,6 +45,9 @@ pub(crate) struct KnownSource {
     /// What seals it.
     pub(super) wrapped_key: Vec<u8>,
     pub(super) admission: Admission,
+    /// How many refused requests a second are kept.
+    pub(super) keeping: Mutex<Rate>,
+    pub(super) token: String,
     pub(super) response: Option<SourceResponse>,
     pub(super) tally: Arc<Tally>,
     pub(super) tolerance: Option<Duration>,
@@ -59,6 +64,20 @@ impl VerifiedSource {
     }
 
     /// The source's name in events.
+    pub(crate) fn actor(&self) -> &str {
+        &self.0.actor
+    }
+}
+
+/// A source that refused the request in hand. Made by the webhook handler only.
+pub(crate) struct RefusingSource(pub(super) Arc<KnownSource>);
+
+impl RefusingSource {
+    pub(crate) fn account(&self) -> &AccountId {
+        &self.0.account
+    }
+
+    /// The source's name.
     pub(crate) fn actor(&self) -> &str {
         &self.0.actor
     }
@@ -137,6 +156,8 @@ fn look_up(token: &str, router: &Router, sealer: &Sealer, tallies: &Tallies) -> 
         last_uses: tally.secrets(&kept.sealed_secrets),
         takes_secret: kept.takes_secret(),
         wrapped_key: state.wrapped_key,
+        keeping: Mutex::new(Rate::new(KEPT_PER_S).expect("not zero")),
+        token: token.to_owned(),
         tolerance,
         admission: Admission { is_paused: kept.is_paused, allow, rate },
         response: kept.settings.response,

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use ::http::request::Parts;
 use bytes::Bytes;
-use steward_actors::domain::account::WebhookAccepted;
-use steward_cluster::clock::Clock;
+use steward_actors::codec::RawRequest;
+use steward_actors::domain::account::{KeptRequest, WebhookAccepted};
+use steward_actors::seal::Sealer;
+use steward_cluster::clock::Timestamp;
 
 use super::accepted::{self, Accepted};
+use super::kept;
 use super::source::KnownSource;
-use super::webhook::{Outcome, judge};
+use super::webhook::{Judged, Outcome, judge};
 use crate::gateway::error::{Code, Refused};
 
 /// What a webhook would become.
@@ -20,19 +23,42 @@ pub(crate) struct Trial {
     pub(crate) events: Vec<WebhookAccepted>,
 }
 
+impl KnownSource {
+    /// Whether its owner has paused it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.admission.is_paused
+    }
+
+    /// Judges a request that was kept. `body` is that of its event, which stands for its own.
+    pub(crate) fn judge_again(
+        self: &Arc<Self>,
+        sealer: &Sealer,
+        sealed: &[u8],
+        body: Option<&Bytes>,
+        body_bytes_max: usize,
+    ) -> Result<Trial, Refused> {
+        let request = kept::open(sealer, self, sealed)?;
+        let head = kept::head(self, &request)?;
+        let raw = request.body.or_else(|| body.cloned()).unwrap_or_default();
+        try_out(self, &head, raw, request.received_at, body_bytes_max)
+    }
+
+    /// A request that was kept, as far as it may be shown.
+    pub(crate) fn read_kept(&self, sealer: &Sealer, sealed: &[u8]) -> Result<RawRequest, Refused> {
+        kept::open(sealer, self, sealed)
+    }
+}
+
 /// Judges a request by its credential. From where it comes, and how often, says nothing about it.
 pub(crate) fn try_out(
     source: &Arc<KnownSource>,
     head: &Parts,
     raw: Bytes,
-    clock: &dyn Clock,
+    received_at: Timestamp,
     body_bytes_max: usize,
 ) -> Result<Trial, Refused> {
-    if source.admission.is_paused {
-        return Err(Refused::new(Code::SourcePaused, "the source is paused"));
-    }
-    let (outcome, body) = judge(source, head, raw, clock, body_bytes_max)?;
-    let request = Accepted { source, content_type: accepted::content_type(head), body };
+    let Judged { outcome, body, .. } = judge(source, head, raw, received_at, body_bytes_max)?;
+    let request = Accepted { source, content_type: accepted::content_type(head), body, kept: KeptRequest::Nowhere };
     Ok(match outcome {
         Outcome::Challenge(_) => Trial { secret: None, events: vec![] },
         Outcome::Secret(_) if !source.takes_secret => {
@@ -43,8 +69,7 @@ pub(crate) fn try_out(
             Trial { secret: Some(verified.secret_index), events: vec![request.whole(verified)] }
         }
         Outcome::Webhook(verified, Some(items)) => {
-            let events = items.into_iter().map(|item| request.item(item, verified.trust)).collect();
-            Trial { secret: Some(verified.secret_index), events }
+            Trial { secret: Some(verified.secret_index), events: request.items(items, verified.trust) }
         }
     })
 }

@@ -16,16 +16,18 @@ use bytes::Bytes;
 use hyper::body::Body;
 use hyper::{Request, StatusCode};
 use metrics::{Counter, Histogram};
-use steward_actors::domain::account::{Answer, Command, SourceAsked, WebhookAccepted};
+use steward_actors::codec::RawRequest;
+use steward_actors::domain::account::{Answer, Command, KeptRequest, RefusedFor, SourceAsked, WebhookAccepted};
 use steward_actors::domain::webhook::{self, Incoming, Refusal, Verified, handshake};
-use steward_cluster::clock::Clock;
+use steward_cluster::clock::Timestamp;
 
 use super::accepted::{self, Accepted};
 use super::body;
 use super::decode::decode;
+use super::kept;
 use super::reply::{JSON, Reply, allow, nosniff, problem, whole};
 use super::serve::HttpState;
-use super::source::{KnownSource, VerifiedSource};
+use super::source::{KnownSource, RefusingSource, VerifiedSource};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 use crate::metrics as named;
@@ -105,8 +107,18 @@ where
     let gateway = &state.gateway;
     source.admission.check(&head.headers, gateway.clock.monotonic())?;
     let raw = body::read(body, state.body_bytes_max).await?;
-    let started = gateway.clock.monotonic();
-    let (outcome, body) = judge(source, &head, raw, gateway.clock.as_ref(), state.body_bytes_max)?;
+    let (started, received_at) = (gateway.clock.monotonic(), gateway.clock.now());
+    let judged = judge(source, &head, raw.clone(), received_at, state.body_bytes_max);
+    let Judged { outcome, body, is_as_sent } = match judged {
+        Ok(judged) => judged,
+        Err(refused) => {
+            if let Some(reason) = kept::reason(refused.code) {
+                keep_refused(state, source, reason, kept::raw(source, &head, Some(raw), received_at), correlation)
+                    .await;
+            }
+            return Err(refused);
+        }
+    };
     let (verified, items) = match outcome {
         Outcome::Challenge(answer) => {
             state.hooks.handshakes.increment(1);
@@ -117,7 +129,14 @@ where
         Outcome::Webhook(verified, items) => (verified, items),
     };
     source.last_uses[verified.secret_index].store(gateway.clock.now().0, Ordering::Relaxed);
-    let request = Accepted { source, content_type: accepted::content_type(&head), body };
+    // What came as one event, as it is, has its body there.
+    let is_body = is_as_sent && items.is_none();
+    let kept = kept::raw(source, &head, (!is_body).then_some(raw), received_at);
+    let kept = match kept::seal(&gateway.sealer, source, kept) {
+        Ok(sealed) => KeptRequest::Here(sealed),
+        Err(_) => KeptRequest::Nowhere,
+    };
+    let request = Accepted { source, content_type: accepted::content_type(&head), body, kept };
     let answer = match items {
         None => record(state, source, vec![request.whole(verified)], correlation).await?,
         Some(items) if items.is_empty() => Answer::default(), // A heartbeat: nothing happened.
@@ -191,6 +210,30 @@ async fn record(
     Ok(answer)
 }
 
+/// Keeps a request that was refused, for when its source is mended. So many a second: a stranger may send as many as he
+/// likes.
+async fn keep_refused(
+    state: &HttpState,
+    source: &Arc<KnownSource>,
+    reason: RefusedFor,
+    request: RawRequest,
+    correlation: &CorrelationId,
+) {
+    let gateway = &state.gateway;
+    let has_room = source.keeping.lock().take(gateway.clock.monotonic()).is_ok();
+    let sealed = has_room.then(|| kept::seal(&gateway.sealer, source, request));
+    if let Some(Ok(sealed_request)) = sealed {
+        let command = Command::KeepRefused { source: source.source.clone(), refused_for: reason, sealed_request };
+        match gateway.router.keep_refused(&RefusingSource(Arc::clone(source)), command, correlation).await {
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(correlation_id = %correlation.0, code = error.code.word(), "a refused request is not kept");
+            }
+        }
+    }
+    source.tally.count("not_kept");
+}
+
 /// An event for each item. While nodes are being upgraded the others may not know batches: then one event for all.
 async fn batch(
     state: &HttpState,
@@ -199,7 +242,7 @@ async fn batch(
     items: Vec<webhook::Item>,
     correlation: &CorrelationId,
 ) -> Result<Answer, Refused> {
-    let webhooks = items.into_iter().map(|item| request.item(item, verified.trust)).collect();
+    let webhooks = request.items(items, verified.trust);
     match record(state, request.source, webhooks, correlation).await {
         Err(refused) if refused.code == Code::NotYet => {
             record(state, request.source, vec![request.whole(verified)], correlation).await
@@ -217,31 +260,46 @@ pub(super) enum Outcome {
     Secret(String),
 }
 
-/// What a request is, and its body, decoded.
+/// A request that was judged.
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
+    /// Decoded.
+    pub(super) body: Bytes,
+    /// Nothing had to be decoded.
+    pub(super) is_as_sent: bool,
+}
+
+/// What a request is that was received at this time.
 pub(super) fn judge(
     source: &KnownSource,
     head: &Parts,
     raw: Bytes,
-    clock: &dyn Clock,
+    received_at: Timestamp,
     body_bytes_max: usize,
-) -> Result<(Outcome, Bytes), Refused> {
+) -> Result<Judged, Refused> {
     let decoded = decode(&head.headers, &raw, body_bytes_max)?;
     let (body, raw) = decoded.map_or((raw.clone(), None), |decoded| (decoded, Some(raw)));
     let url = public_url(source, head);
     let method = head.method.as_str();
     let incoming = Incoming { method, url: &url, headers: &head.headers, body: &body, raw: raw.as_deref() };
-    let outcome = outcome(source, &incoming, &body, clock)?;
-    Ok((outcome, body))
+    let outcome = outcome(source, &incoming, &body, received_at)?;
+    let is_as_sent = incoming.raw.is_none();
+    Ok(Judged { outcome, body, is_as_sent })
 }
 
-fn outcome(source: &KnownSource, incoming: &Incoming<'_>, body: &Bytes, clock: &dyn Clock) -> Result<Outcome, Refused> {
+fn outcome(
+    source: &KnownSource,
+    incoming: &Incoming<'_>,
+    body: &Bytes,
+    received_at: Timestamp,
+) -> Result<Outcome, Refused> {
     if let Some(answer) = handshake::greet(source.scheme, incoming) {
         return Ok(Outcome::Challenge(answer));
     }
     if let Some(secret) = handshake::brought_secret(source.scheme, incoming) {
         return Ok(Outcome::Secret(secret.to_owned()));
     }
-    let verified = webhook::verify(source.scheme, incoming, &source.secrets, clock.now(), source.tolerance);
+    let verified = webhook::verify(source.scheme, incoming, &source.secrets, received_at, source.tolerance);
     let verified = verified.map_err(|refusal| {
         let code = match refusal {
             Refusal::MissingHeader { .. } => Code::WebhookMissingHeader,

@@ -111,6 +111,11 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::DeleteSource { source } => source::delete(account, source),
         Command::ChangeSource { source, asked } => source::change(account, source, asked),
         Command::AcceptWebhooks(webhooks) => source::accept(account, facts, webhooks),
+        Command::KeepRefused { source, refused_for, sealed_request } => {
+            source::keep_refused(account, source, refused_for, sealed_request, now)
+        }
+        Command::ForgetRefused { source, numbers } => source::forget_refused(account, source, numbers),
+        Command::FollowAgain(webhook) => source::follow_again(account, &webhook),
         Command::CreateEndpoint(created, settings) => endpoint::create(account, created, settings),
         Command::UpdateEndpoint { endpoint, url, patterns, settings } => {
             endpoint::update(account, endpoint, url, patterns, settings)

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use steward_cluster::clock::Timestamp;
+
 use super::{Decided, Decision, Rejection, check_room};
 use crate::domain::account::command::{Facts, SourceAsked};
-use crate::domain::account::event::{Event, SourceChange, SourceCreated, WebhookAccepted};
+use crate::domain::account::event::{
+    Event, KeptRequest, Mark, RefusedFor, RefusedRequest, SourceChange, SourceCreated, WebhookAccepted,
+};
 use crate::domain::account::limits::{
-    ALLOWED_NETWORKS_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, SECRETS_MAX, SOURCE_RESPONSE_BYTES_MAX, SOURCES_MAX,
+    ALLOWED_NETWORKS_MAX, BATCH_ITEMS_MAX, BODY_BYTES_MAX, REFUSED_FORGOTTEN_MAX, REFUSED_MAX, REFUSED_PLACE_BYTES,
+    SECRETS_MAX, SOURCE_RESPONSE_BYTES_MAX, SOURCES_MAX,
 };
 use crate::domain::account::playbook::Following;
 use crate::domain::account::state::{Account, Source, SourceSettings};
@@ -110,6 +116,48 @@ fn check_settings(settings: &SourceSettings) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// A refused request takes a place among the last ones of its source.
+pub(super) fn keep_refused(
+    account: &Account,
+    source: SourceId,
+    refused_for: RefusedFor,
+    sealed_request: Bytes,
+    at: Timestamp,
+) -> Decision {
+    let id = source.to_string();
+    let state = account.sources.get(&source).ok_or_else(|| Rejection::NotFound { what: "source", id })?;
+    let places = sealed_request.len().div_ceil(REFUSED_PLACE_BYTES).max(1);
+    let places = u32::try_from(places).unwrap_or(u32::MAX);
+    if u64::from(places) > REFUSED_MAX {
+        let bytes = usize::try_from(REFUSED_MAX).unwrap_or(usize::MAX) * REFUSED_PLACE_BYTES;
+        let rule = format!("must have at most {bytes} bytes");
+        return Err(Rejection::Invalid { field: "request", rule });
+    }
+    let number = state.next_refused;
+    Ok(Decided::mark(Mark::RequestRefused(RefusedRequest { source, number, places, refused_for, at, sealed_request })))
+}
+
+pub(super) fn forget_refused(account: &Account, source: SourceId, numbers: Vec<u64>) -> Decision {
+    let id = source.to_string();
+    let state = account.sources.get(&source).ok_or_else(|| Rejection::NotFound { what: "source", id })?;
+    let is_none = |number: &u64| *number >= state.next_refused;
+    if numbers.len() > REFUSED_FORGOTTEN_MAX || numbers.iter().any(is_none) {
+        let rule = format!("must be at most {REFUSED_FORGOTTEN_MAX} numbers of requests that were refused");
+        return Err(Rejection::Invalid { field: "numbers", rule });
+    }
+    if numbers.is_empty() {
+        return Ok(Decided::default());
+    }
+    Ok(Decided::mark(Mark::RefusedForgotten { source, numbers }))
+}
+
+/// What the playbooks of today make of a webhook of before.
+pub(super) fn follow_again(account: &Account, webhook: &WebhookAccepted) -> Decision {
+    let mut following = Following::new(account);
+    following.follow_all(webhook);
+    Ok(Decided { events: following.events, ..Decided::default() })
+}
+
 /// Platforms redeliver; a second delivery succeeds and changes nothing. Of a batch the new ones are accepted, all at once.
 pub(super) fn accept(account: &Account, facts: &Facts, webhooks: Vec<WebhookAccepted>) -> Decision {
     if !(1..=BATCH_ITEMS_MAX).contains(&webhooks.len()) {
@@ -127,10 +175,23 @@ pub(super) fn accept(account: &Account, facts: &Facts, webhooks: Vec<WebhookAcce
     }
     let (mut following, mut first_known) = (Following::new(account), None);
     let (is_batch, mut in_batch) = (webhooks.len() > 1, BTreeSet::new());
-    for (at, webhook) in webhooks.into_iter().enumerate() {
+    // The first that is new keeps the request of all.
+    let (mut kept, mut kept_at) = (KeptRequest::Nowhere, None);
+    for (at, mut webhook) in webhooks.into_iter().enumerate() {
+        let of_request = std::mem::take(&mut webhook.kept);
+        if at == 0 {
+            kept = of_request;
+        }
         if let Some(seq) = facts.delivered.get(at).copied().flatten() {
             first_known.get_or_insert(seq);
         } else if !is_batch || in_batch.insert(webhook.delivery_ids.clone()) {
+            webhook.kept = match kept_at {
+                Some(seq) => KeptRequest::At(seq),
+                None => std::mem::take(&mut kept),
+            };
+            if matches!(webhook.kept, KeptRequest::Here(_)) {
+                kept_at = Some(following.next_seq());
+            }
             following.accept(webhook);
         }
     }

@@ -4,8 +4,10 @@ use steward_cluster::clock::Timestamp;
 
 use super::*;
 use crate::domain::account::command::SourceAsked;
-use crate::domain::account::event::{SourceChange, SourceCreated};
-use crate::domain::account::limits::{ALLOWED_NETWORKS_MAX, SOURCE_RESPONSE_BYTES_MAX};
+use crate::domain::account::event::{Mark, RefusedFor, SourceChange, SourceCreated};
+use crate::domain::account::limits::{
+    ALLOWED_NETWORKS_MAX, REFUSED_FORGOTTEN_MAX, REFUSED_MAX, REFUSED_PLACE_BYTES, SOURCE_RESPONSE_BYTES_MAX,
+};
 use crate::domain::account::state::{Source, SourceResponse, SourceSettings};
 use crate::domain::ids::{AccountId, SourceId};
 
@@ -139,4 +141,34 @@ fn settings_have_limits_and_leave_no_trace_while_they_are_the_usual_ones() {
     ask(&mut account, update(fits.clone())).unwrap();
     let state = source(&account);
     assert_eq!((&state.settings, state.tolerance_s, state.public_url.as_str()), (&fits, 9, "https://a/"));
+}
+
+#[test]
+fn refused_requests_take_places_by_their_size_and_only_known_ones_are_forgotten() {
+    let mut account = account("github-hub256", &[1]);
+    let keep = |bytes: usize| Command::KeepRefused {
+        source: id(),
+        refused_for: RefusedFor::BadSignature,
+        sealed_request: vec![7; bytes].into(),
+    };
+    let forget = |numbers: Vec<u64>| Command::ForgetRefused { source: id(), numbers };
+    let most = usize::try_from(REFUSED_MAX).unwrap() * REFUSED_PLACE_BYTES;
+    let mut numbers = vec![];
+    for bytes in [1, REFUSED_PLACE_BYTES, REFUSED_PLACE_BYTES + 1, 1, most] {
+        let marks = decide(&account, &Facts::default(), &asked(keep(bytes)), NOW).unwrap().marks;
+        let [Mark::RequestRefused(refused)] = &marks[..] else { panic!("{marks:?}") };
+        numbers.push((refused.number, refused.places, refused.at));
+        account.mark(&marks[0]);
+    }
+    assert_eq!(numbers, [(0, 1, NOW), (1, 1, NOW), (2, 2, NOW), (4, 1, NOW), (5, 256, NOW)]);
+    let asks = |command| decide(&account, &Facts::default(), &asked(command), NOW);
+    assert!(matches!(asks(keep(most + 1)), Err(Rejection::Invalid { field: "request", .. })));
+    assert_eq!(asks(forget(vec![])).unwrap(), Decided::default());
+    assert_eq!(asks(forget(vec![0, 260])).unwrap().marks.len(), 1);
+    for bad in [vec![261], vec![0; REFUSED_FORGOTTEN_MAX + 1]] {
+        assert!(matches!(asks(forget(bad)), Err(Rejection::Invalid { field: "numbers", .. })));
+    }
+    let other = SourceId::parse("other").unwrap();
+    let absent = Command::ForgetRefused { source: other, numbers: vec![0] };
+    assert!(matches!(asks(absent), Err(Rejection::NotFound { what: "source", .. })));
 }

@@ -6,7 +6,7 @@ use steward_cluster::clock::Timestamp;
 
 use super::*;
 use crate::domain::account::command::{Idempotency, RetryAsked, TaskRef};
-use crate::domain::account::event::{ReleaseReason, SourceCreated, WebhookAccepted};
+use crate::domain::account::event::{KeptRequest, ReleaseReason, SourceCreated, WebhookAccepted};
 use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
@@ -60,6 +60,7 @@ fn webhook(body: &str) -> WebhookAccepted {
         trust: Trust::Full,
         content_type: "application/json".to_owned(),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        kept: KeptRequest::Nowhere,
     }
 }
 
@@ -143,6 +144,38 @@ fn of_a_batch_only_what_is_new_is_accepted() {
             decide(&account(&given), &Facts::default(), &asked(Command::AcceptWebhooks(vec![of("d"); count])), NOW);
         assert!(matches!(refused, Err(Rejection::Invalid { field: "body", .. })), "{count}");
     }
+}
+
+#[test]
+fn the_first_new_event_of_a_batch_keeps_its_request() {
+    let given = [created(), source()];
+    let here = || KeptRequest::Here("sealed".into());
+    let of = |id: &str, kept| WebhookAccepted { delivery_ids: vec![id.to_owned()], kept, ..webhook("{}") };
+    let plain = |id: &str| of(id, KeptRequest::Nowhere);
+    let batch = || Command::AcceptWebhooks(vec![of("d1", here()), plain("d2"), plain("d3")]);
+    let kept_of = |delivered: Vec<Option<u64>>| {
+        let facts = Facts { delivered, ..Facts::default() };
+        let events = decide(&account(&given), &facts, &asked(batch()), NOW).unwrap().events;
+        let kept = |event| if let Event::WebhookAccepted(webhook) = event { webhook.kept } else { panic!("{event:?}") };
+        events.into_iter().map(kept).collect::<Vec<_>>()
+    };
+    assert_eq!(kept_of(vec![]), [here(), KeptRequest::At(3), KeptRequest::At(3)]);
+    assert_eq!(kept_of(vec![Some(1)]), [here(), KeptRequest::At(3)]);
+    let unkept = Command::AcceptWebhooks(vec![plain("d1"), plain("d2")]);
+    let accepted = |id: &str| Event::WebhookAccepted(plain(id));
+    check(&given, unkept, &Ok(vec![accepted("d1"), accepted("d2")]));
+}
+
+#[test]
+fn playbooks_of_today_follow_a_webhook_of_before() {
+    let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
+    let again = |body: &str| Command::FollowAgain(webhook(body));
+    let (playbook, kind, input) = (PlaybookId::parse("calls").unwrap(), JobKind::Call, json!({"url": "https://a/b"}));
+    let wanted = Event::JobRequested { job: job("call-4"), kind, input, playbook: Some(playbook.clone()) };
+    check(&given, again(r#"{"url": "https://a/b"}"#), &Ok(vec![wanted]));
+    let reason = "the event has no /body/url".to_owned();
+    check(&given, again("{}"), &Ok(vec![Event::PlaybookFailed { playbook, reason }]));
+    check(&given[..2], again("{}"), &Ok(vec![]));
 }
 
 #[test]
