@@ -35,6 +35,7 @@ use uuid::Uuid;
 use crate::cluster::{self, Around, Company, Internal, Place};
 use crate::config::Config;
 use crate::data_dir::{DataDir, SHARDS_FOLDER};
+use crate::declared;
 use crate::everything::{ClusterMark, Everything, FeedServer};
 use crate::gateway::auth::{Authenticator, KnownKeys, open_operator_key};
 use crate::gateway::forward;
@@ -149,6 +150,7 @@ impl Attentive {
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
+    let declared = declared::read(&config)?;
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let started = clock.monotonic();
@@ -183,6 +185,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
 
     // ① and ②: the gateway.
     let router = Router::new(shards.clone());
+    let _declaring = declared::keep(declared, router.clone(), Arc::clone(&sealer));
     let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
     let (readiness, stop_serving) = (Readiness::default(), CancellationToken::new());
     let gateway = Arc::new(Gateway {

@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod config;
 mod data_dir;
+mod declared;
 mod documents;
 mod everything;
 mod gateway;

@@ -1,13 +1,15 @@
 //! ② Account → shard. What another node leads never gets here: `gateway/forward/` passes the whole request on to it.
 //!
-//! The gateway's handlers call it with a proof; they never meet the shards themselves.
+//! The gateway's handlers call it with a proof, and `declared` with what the settings declare; they never meet the shards
+//! themselves.
 
 use steward_actors::domain::account::{Account, Answer, Asked, Command, Idempotency};
 use steward_actors::domain::ids::AccountId;
 use steward_actors::feed::Feed;
-use steward_actors::shard::{ReadError, Reads, ShardRow, Shards};
+use steward_actors::shard::{ExecuteError, ReadError, Reads, ShardRow, Shards};
 use steward_cluster::ids::ShardId;
 
+use crate::declared::Declared;
 use crate::gateway::auth::{AccountWriter, Operator};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::Refused;
@@ -79,6 +81,18 @@ impl Router {
         let (actor, correlation_id) = (actor.to_owned(), correlation.0.clone());
         let asked = Asked { command, actor, correlation_id, causation_seq: 0, idempotency: None };
         Ok(self.shards.execute(account, asked).await?)
+    }
+
+    /// Does what brings a source to its declaration, once it is durable. The operator's settings are the proof.
+    pub(crate) async fn declare(&self, declared: &Declared, command: Command) -> Result<Answer, ExecuteError> {
+        let asked = Asked {
+            command,
+            actor: "config".to_owned(),
+            correlation_id: "config".to_owned(),
+            causation_seq: 0,
+            idempotency: None,
+        };
+        self.shards.execute(declared.account(), asked).await
     }
 
     /// Takes an account out of quarantine; false when it was not in it.

@@ -16,6 +16,7 @@ mod storage_damage;
 mod tools;
 mod webhooks_again;
 mod webhooks_batches;
+mod webhooks_declared;
 mod webhooks_edges;
 mod webhooks_in;
 mod webhooks_sdks;

@@ -135,7 +135,8 @@ impl Layers {
         let config: Config = sections
             .try_into()
             .map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().trim().replace('\n', " ")))?;
-        let broken = super::check::check(&config);
+        let mut broken = super::check::check(&config);
+        broken.extend(super::sources::check(&config.webhooks.sources));
         if broken.is_empty() { Ok(config) } else { Err(ConfigErrors(broken)) }
     }
 

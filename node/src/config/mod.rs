@@ -13,11 +13,16 @@ mod check;
 mod error;
 mod layers;
 mod nearest;
+mod secret;
 mod sections;
 mod show;
+mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use error::{ConfigError, ConfigErrors};
 pub(crate) use layers::Layers;
+pub(crate) use secret::Secret;
 pub(crate) use sections::{Config, Log, LogFormat, Provider};
 pub(crate) use show::show;
+pub(crate) use sources::DeclaredSource;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::sources::Webhooks;
+
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) video: Video,
     pub(crate) ai: Ai,
     pub(crate) egress: Egress,
+    pub(crate) webhooks: Webhooks,
     pub(crate) deliveries: Deliveries,
     pub(crate) log: Log,
     pub(crate) cluster: Cluster,

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::layers::{Layers, variable};
+use super::secret::is_shown;
 
 /// Fields, wherever they stand, whose values are never printed.
 const SECRETS: [&str; 1] = ["api_key"];
+/// Fields that say where a secret is; what is a secret itself is not printed either.
+const REFERENCES: [&str; 1] = ["secrets"];
 /// What is printed instead.
 const MASK: &str = "********";
 
@@ -32,6 +35,7 @@ pub(crate) fn show(layers: &Layers, origins: bool) -> String {
 fn masked(name: &str, value: &Value) -> Value {
     match value {
         Value::String(text) if SECRETS.contains(&name) && !text.is_empty() => Value::String(MASK.to_owned()),
+        Value::String(text) if REFERENCES.contains(&name) && !is_shown(text) => Value::String(MASK.to_owned()),
         Value::Array(items) => Value::Array(items.iter().map(|item| masked(name, item)).collect()),
         Value::Table(fields) => {
             Value::Table(fields.iter().map(|(name, value)| (name.clone(), masked(name, value))).collect())

@@ -132,3 +132,71 @@ fn the_documented_file_holds_every_key_with_its_default() {
     let defaults = toml::Table::try_from(Config::default()).unwrap();
     assert_eq!(documented, defaults);
 }
+
+#[test]
+fn declared_sources_are_read_and_their_secrets_in_clear_are_masked() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let text = r#"
+[[webhooks.sources]]
+account = "acme"
+source = "github"
+scheme = "github-hub256"
+secrets = ["file:/run/secrets/github", "env:GITHUB_SECRET", "text:s3cret"]
+tolerance_s = 60
+rate_per_s = 5
+allow = ["192.0.2.0/24"]
+response = { status = 202, content_type = "text/plain", body = "ok" }
+[[webhooks.sources]]
+account = "acme"
+source = "tasks"
+scheme = "asana-hook"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let mut layers = Layers::defaults().file(&file);
+    let sources = layers.load().unwrap().webhooks.sources;
+    assert_eq!((sources.len(), sources[0].secrets.len(), sources[1].tolerance_s), (2, 3, None));
+    assert!(!format!("{sources:?}").contains("s3cret"));
+    let shown = show(&layers, false);
+    assert!(!shown.contains("s3cret") && shown.contains("\"********\""), "{shown}");
+    assert!(shown.contains("file:/run/secrets/github") && shown.contains("env:GITHUB_SECRET"), "{shown}");
+}
+
+#[test]
+fn a_declared_source_that_cannot_be_names_the_field_and_the_rule() {
+    let good = [("account", "\"a\""), ("source", "\"s\""), ("scheme", "\"slack-v0\""), ("secrets", "[\"text:x\"]")];
+    let table = |field: &str, value: &str| {
+        let mut fields: Vec<String> =
+            good.iter().filter(|(name, _)| *name != field).map(|(name, value)| format!("{name}={value}")).collect();
+        fields.push(format!("{field}={value}"));
+        format!("{{{}}}", fields.join(", "))
+    };
+    let set =
+        |tables: &[String]| Layers::defaults().assignments(&[format!("webhooks.sources=[{}]", tables.join(", "))]);
+    assert!(set(&[table("tolerance_s", "1"), table("source", "\"other\"")]).load().is_ok());
+    let many = format!("[{}]", ["\"10.0.0.0/8\""; 65].join(","));
+    let long = format!("{{status=200, body=\"{}\"}}", "x".repeat(1025));
+    for (field, value, want) in [
+        ("account", "\"A b\"", "account must be 1 to 64 characters of a-z"),
+        ("source", "\"\"", "source must be 1 to 64 characters of a-z"),
+        ("scheme", "\"slack\"", "scheme must be a known scheme; `steward webhook schemes` lists them"),
+        ("secrets", "[]", "secrets must hold 1 to 4 secrets"),
+        ("secrets", "[\"text:x\", \"bare\"]", "secrets[1] must be \"file:PATH\", \"env:NAME\" or, in clear, \"text:"),
+        ("public_url", "\"ftp://a\"", "public_url must be an http or https URL"),
+        ("allow", "[\"here\"]", "allow[0] must be an address or a network"),
+        ("allow", &many, "allow must hold at most 64 networks"),
+        ("response", "{status=500}", "response.status must be 200 to 299"),
+        ("response", "{status=200, content_type=\"a\\u0000\"}", "response.content_type must be what an HTTP header"),
+        ("response", &long, "response.body must have at most 1024 bytes"),
+    ] {
+        let text = refused(set(&[table(field, value)]));
+        assert!(text.contains(&format!("webhooks.sources[0].{want}")), "{field}={value}: {text}");
+        assert!(!text.contains("bare\""), "{text}");
+    }
+    let twice = refused(set(&[table("tolerance_s", "1"), table("tolerance_s", "2")]));
+    assert!(twice.contains("webhooks.sources[1].source must be declared once: account \"a\" has \"s\""), "{twice}");
+    let unknown = refused(set(&[table("shceme", "1")]));
+    assert!(unknown.contains("unknown field `shceme`"), "{unknown}");
+    let missing = refused(Layers::defaults().assignments(&["webhooks.sources=[{account=\"a\"}]".to_owned()]));
+    assert!(missing.contains("missing field `source`"), "{missing}");
+}

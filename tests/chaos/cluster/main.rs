@@ -5,6 +5,7 @@
 
 mod clocks;
 mod cuts;
+mod declared;
 mod disk;
 mod drain;
 #[cfg(feature = "chaos")]

@@ -26,4 +26,6 @@ mod wire;
 pub(crate) use admin::Operations;
 pub(crate) use forward::answer_node;
 pub(crate) use serve::{serve, services};
+pub(crate) use source::{check_secret, check_settings};
 pub(crate) use view::account as account_view;
+pub(crate) use webhook::{check_url, new_token};

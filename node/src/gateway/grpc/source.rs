@@ -133,9 +133,23 @@ impl Webhooks {
 }
 
 /// A secret of the form its scheme needs.
-pub(super) fn check_secret(field: &str, scheme: &Scheme, secret: &str) -> Result<(), Refused> {
+pub(crate) fn check_secret(field: &str, scheme: &Scheme, secret: &str) -> Result<(), Refused> {
     if secret.len() > SECRET_BYTES_MAX || !schemes::usable_secret(scheme, secret.as_bytes()) {
         return Err(Refused::field(field, "must be a secret of the form the scheme needs"));
+    }
+    Ok(())
+}
+
+/// What has a form of its own: networks and header values.
+pub(crate) fn check_settings(settings: &SourceSettings) -> Result<(), Refused> {
+    for (at, network) in settings.allow.iter().enumerate() {
+        network.parse::<Network>().map_err(|_| {
+            Refused::field(format!("allow[{at}]"), "must be an address or a network such as 192.0.2.0/24")
+        })?;
+    }
+    let content_type = settings.response.as_ref().map(|response| HeaderValue::from_str(&response.content_type));
+    if content_type.is_some_and(|value| value.is_err()) {
+        return Err(Refused::field("response.content_type", "must be what an HTTP header can hold"));
     }
     Ok(())
 }
@@ -144,20 +158,13 @@ fn update(request: pb::UpdateSourceRequest) -> Result<SourceAsked, Refused> {
     if !request.public_url.is_empty() {
         check_url("public_url", &request.public_url)?;
     }
-    for (at, network) in request.allow.iter().enumerate() {
-        network.parse::<Network>().map_err(|_| {
-            Refused::field(format!("allow[{at}]"), "must be an address or a network such as 192.0.2.0/24")
-        })?;
-    }
-    let response = request.response.map(|response| {
-        let status = u16::try_from(response.status).unwrap_or_default();
-        if HeaderValue::from_str(&response.content_type).is_err() {
-            return Err(Refused::field("response.content_type", "must be what an HTTP header can hold"));
-        }
-        Ok(SourceResponse { status, content_type: response.content_type, body: response.body })
+    let response = request.response.map(|response| SourceResponse {
+        status: u16::try_from(response.status).unwrap_or_default(),
+        content_type: response.content_type,
+        body: response.body,
     });
-    let settings =
-        SourceSettings { rate_per_s: request.rate_per_s, allow: request.allow, response: response.transpose()? };
+    let settings = SourceSettings { rate_per_s: request.rate_per_s, allow: request.allow, response };
+    check_settings(&settings)?;
     Ok(SourceAsked::Update { tolerance_s: request.tolerance_s, public_url: request.public_url, settings })
 }
 

@@ -299,7 +299,7 @@ impl WebhookService for Webhooks {
 }
 
 /// A token names its account, so that it is found without an index over all accounts.
-fn new_token(account: &AccountId) -> String {
+pub(crate) fn new_token(account: &AccountId) -> String {
     let mut rng = rand::rng();
     let letter = |_| char::from(TOKEN_ALPHABET[rng.random_range(0..TOKEN_ALPHABET.len())]);
     let random: String = (0..TOKEN_CHARS).map(letter).collect();
@@ -307,7 +307,7 @@ fn new_token(account: &AccountId) -> String {
 }
 
 /// What can be told about a URL without resolving it. What it resolves to is judged when it is dialled.
-pub(super) fn check_url(field: &'static str, url: &str) -> Result<(), Refused> {
+pub(crate) fn check_url(field: &'static str, url: &str) -> Result<(), Refused> {
     let rule =
         format!("must be an http or https URL with a host, without credentials, of at most {URL_LEN_MAX} characters");
     let parsed: Option<Uri> = url.parse().ok().filter(|_| url.len() <= URL_LEN_MAX && !url.contains('#'));
