@@ -150,7 +150,7 @@ impl Attentive {
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
-    let declared = declared::read(&config)?;
+    let (declared, reachable) = (declared::read(&config)?, egress_policy(&config)?);
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let started = clock.monotonic();
@@ -175,7 +175,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     // ⑨: workers and deliveries, and what they ask of other nodes.
     let blobs = around.as_ref().map_or(blobs, |around| around.share(shard_count));
     let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
-    let egress = Arc::new(Egress::new(egress_policy(&config)));
+    let egress = Arc::new(Egress::new(reachable));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(node, shard_count)));
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));

@@ -9,6 +9,7 @@ mod metrics_text;
 mod operating;
 mod pipeline;
 mod pipeline_faults;
+mod proxy;
 mod refusals;
 mod refusals_auth;
 mod storage;

@@ -37,7 +37,7 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -53,13 +53,13 @@ mod tests {
     use crate::egress::{Egress, EgressError, EgressPolicy, Response};
 
     /// An authority, and what it signed for a name.
-    struct Authority {
-        pem: String,
+    pub(crate) struct Authority {
+        pub(crate) pem: String,
         issuer: Issuer<'static, KeyPair>,
     }
 
     impl Authority {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec![]).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -67,20 +67,20 @@ mod tests {
             Self { pem, issuer: Issuer::new(params, key) }
         }
 
-        fn sign(&self, name: &str) -> (String, String) {
+        pub(crate) fn sign(&self, name: &str) -> (String, String) {
             let key = KeyPair::generate().unwrap();
             let signed = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
             (signed.pem(), key.serialize_pem())
         }
     }
 
-    /// A receiver at 127.0.0.1 that answers whoever shows a certificate of `clients`.
-    fn receiver(server: &Authority, clients: &Authority) -> TlsAcceptor {
+    /// A receiver of a name that answers whoever shows a certificate of `clients`.
+    pub(crate) fn receiver(name: &str, server: &Authority, clients: &Authority) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(certificates("it", &clients.pem).unwrap().remove(0)).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-        let (chain, key) = server.sign("127.0.0.1");
+        let (chain, key) = server.sign(name);
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_client_cert_verifier(verifier.unwrap()).with_single_cert(
             certificates("it", &chain).unwrap(),
@@ -89,18 +89,21 @@ mod tests {
         TlsAcceptor::from(Arc::new(config.unwrap()))
     }
 
+    /// Answers one connection with 204, if it is let in.
+    pub(crate) async fn answer_once(listener: &TcpListener, acceptor: TlsAcceptor) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let Ok(mut stream) = acceptor.accept(stream).await else { return };
+        let mut request = [0; 1024];
+        if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+            stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+            stream.shutdown().await.ok(); // The other side may be gone.
+        }
+    }
+
     async fn post(acceptor: TlsAcceptor, client: Egress) -> Result<Response, EgressError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://127.0.0.1:{}/in", listener.local_addr().unwrap().port());
-        let answering = async {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            let mut request = [0; 1024];
-            if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
-                stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
-                stream.shutdown().await.ok(); // The other side may be gone.
-            }
-        };
+        let answering = answer_once(&listener, acceptor);
         let posting = client.post(&url, HeaderMap::new(), Bytes::new(), Duration::from_secs(10), 1);
         tokio::join!(posting, answering).0
     }
@@ -112,12 +115,12 @@ mod tests {
         let (ours, theirs, strangers) = (Authority::new(), Authority::new(), Authority::new());
         let (chain, key) = ours.sign("steward");
         let with = |chain: &str, key: &str, ca: &Authority| plain.with_certificate(chain, key, &ca.pem).unwrap();
-        let answer = post(receiver(&theirs, &ours), with(&chain, &key, &theirs)).await.unwrap();
+        let answer = post(receiver("127.0.0.1", &theirs, &ours), with(&chain, &key, &theirs)).await.unwrap();
         assert_eq!(answer.status, 204);
-        let unknown = post(receiver(&theirs, &ours), with(&chain, &key, &strangers)).await;
+        let unknown = post(receiver("127.0.0.1", &theirs, &ours), with(&chain, &key, &strangers)).await;
         assert!(unknown.is_err(), "the receiver's authority is not the one that was named");
         let (chain, key) = strangers.sign("steward");
-        let refused = post(receiver(&theirs, &ours), with(&chain, &key, &theirs)).await;
+        let refused = post(receiver("127.0.0.1", &theirs, &ours), with(&chain, &key, &theirs)).await;
         assert!(refused.is_err(), "the receiver does not know who signed it");
     }
 

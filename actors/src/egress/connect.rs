@@ -1,4 +1,4 @@
-//! The connector: resolves a host, judges every address it got, dials one. Every connection of this node to the
+//! The connector: resolves a host, judges every address it got, dials one, through the proxy if there is one. Every connection of this node to the
 //! outside is opened here, after redirects, for pooled clients, whatever the URL looked like.
 
 use std::io;
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::policy::EgressPolicy;
+use super::proxy::TunnelError;
 
 /// Addresses of one name that are tried; a name with more is not looked at further.
 const ADDRESSES_MAX: usize = 8;
@@ -45,6 +46,8 @@ pub(super) enum DialError {
     Timeout { limit: Duration },
     #[error("no address answers")]
     Failed(#[source] Arc<io::Error>),
+    #[error("the proxy {0}")]
+    Proxy(TunnelError),
 }
 
 /// Opens connections to what the policy allows.
@@ -88,16 +91,27 @@ impl GuardedConnector {
                 return Err(DialError::Refused { address: *address, rule });
             }
         }
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut last = failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
-            match TcpStream::connect(SocketAddr::new(address, port)).await {
+            match self.open(host, SocketAddr::new(address, port)).await {
                 Ok(stream) => {
                     stream.set_nodelay(true).ok(); // Slower without it, but not wrong.
                     return Ok(stream);
                 }
+                // Another address finds the same proxy.
+                Err(error @ DialError::Proxy(TunnelError::Unreachable(_))) => return Err(error),
                 Err(error) => last = error,
             }
         }
-        Err(failed(last))
+        Err(last)
+    }
+
+    /// Opens a connection to an address that was judged, by the way that leads there.
+    async fn open(&self, host: &str, to: SocketAddr) -> Result<TcpStream, DialError> {
+        let proxy = self.policy.proxy.as_ref().filter(|proxy| !proxy.excepts(host, to.ip()));
+        match proxy {
+            Some(proxy) => proxy.tunnel(to).await.map_err(DialError::Proxy),
+            None => TcpStream::connect(to).await.map_err(|error| DialError::Failed(Arc::new(error))),
+        }
     }
 }

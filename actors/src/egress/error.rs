@@ -28,6 +28,14 @@ pub enum EgressError {
         /// What went wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The operator's proxy leads nowhere. Where it is, is not the receiver's to know.
+    #[error("no connection to {host}: the proxy {why}")]
+    Proxy {
+        /// The host of the URL.
+        host: String,
+        /// What the proxy did.
+        why: String,
+    },
     /// One of the time limits passed.
     #[error("{host} took longer than {} ms to {step}", limit.as_millis())]
     Timeout {
@@ -81,6 +89,7 @@ impl EgressError {
         match self {
             Self::Refused { .. } => "egress_refused",
             Self::Connect { .. } => "egress_connect",
+            Self::Proxy { .. } => "egress_proxy",
             Self::Timeout { .. } => "egress_timeout",
             Self::TooLarge { .. } => "egress_too_large",
             Self::Status { .. } => "egress_status",
@@ -94,7 +103,11 @@ impl EgressError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::TooLarge { .. } => false,
-            Self::Connect { .. } | Self::Timeout { .. } | Self::BrokenOff { .. } | Self::File { .. } => true,
+            Self::Connect { .. }
+            | Self::Proxy { .. }
+            | Self::Timeout { .. }
+            | Self::BrokenOff { .. }
+            | Self::File { .. } => true,
             Self::Status { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
         }
     }
@@ -106,6 +119,7 @@ impl EgressError {
             Self::Status { retry_after, .. } => *retry_after,
             Self::Refused { .. }
             | Self::Connect { .. }
+            | Self::Proxy { .. }
             | Self::Timeout { .. }
             | Self::TooLarge { .. }
             | Self::BrokenOff { .. }

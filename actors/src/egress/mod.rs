@@ -4,8 +4,8 @@
 //!
 //! # Invariants
 //! - **E1 no way in**: no byte goes to an address the policy forbids: each address is judged after the name was
-//!   resolved and right before it is dialled, and the judged address is the one dialled.
-//! - **E2 no detour**: proxies from the environment are ignored; redirects are followed by downloads only, few, each
+//!   resolved and right before it is dialled, and the judged address is the one dialled, or asked of the proxy.
+//! - **E2 no detour**: the policy alone names a proxy, those of the environment are ignored; redirects are followed by downloads only, few, each
 //!   judged like a first request, and never from https to http.
 //! - **E3 bounded**: every exchange has limits on time, silence and size.
 //! - **E4 whole files**: a download is at its destination complete and on disk, or not at all.
@@ -18,9 +18,12 @@ mod connect;
 mod download;
 mod error;
 mod policy;
+mod proxy;
 
 #[cfg(test)]
 mod egress_tests;
+#[cfg(test)]
+mod proxy_tests;
 #[cfg(test)]
 mod ssrf_tests;
 
@@ -30,6 +33,7 @@ pub(crate) use certificate::config as certificate_config;
 pub use download::Downloaded;
 pub use error::EgressError;
 pub use policy::EgressPolicy;
+pub use proxy::{NotAProxy, Proxy};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,6 +213,7 @@ fn explain(url: &Url, error: hyper_util::client::legacy::Error) -> EgressError {
                 return EgressError::Timeout { host, step: "accept a connection", limit: *limit };
             }
             Some(DialError::Failed(source)) => return EgressError::Connect { host, source: source.clone().into() },
+            Some(DialError::Proxy(why)) => return EgressError::Proxy { host, why: why.to_string() },
             None => cause = source.source(),
         }
     }

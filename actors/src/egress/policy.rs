@@ -7,6 +7,7 @@ use url::Url;
 
 use super::address::{Network, denial, unmapped};
 use super::error::EgressError;
+use super::proxy::Proxy;
 
 /// Time to find an address and open a connection to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub struct EgressPolicy {
     pub allow_networks: Vec<Network>,
     /// Ports that may be contacted.
     pub ports: Vec<u16>,
+    /// The way to the outside; none when it is straight.
+    pub proxy: Option<Proxy>,
     /// Time to find an address and open a connection to it.
     pub connect_timeout: Duration,
     /// Longest silence in the middle of a body.
@@ -43,6 +46,7 @@ impl Default for EgressPolicy {
             allow_hosts: Vec::new(),
             allow_networks: Vec::new(),
             ports: vec![80, 443],
+            proxy: None,
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             download_timeout: DOWNLOAD_TIMEOUT,

@@ -3,10 +3,11 @@
 use tracing_subscriber::EnvFilter;
 
 use steward_actors::domain::account::limits::BODY_BYTES_MAX;
-use steward_actors::egress::Network;
+use steward_actors::egress::{Network, Proxy};
 
 use super::error::ConfigError;
-use super::sections::{Cluster, Config};
+use super::secret;
+use super::sections::{Cluster, Config, Egress};
 
 /// The longest label of a host name.
 const LABEL_LEN_MAX: usize = 63;
@@ -44,9 +45,6 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     let absolute = config.video.ffmpeg.is_absolute() && config.video.ffprobe.is_absolute();
     need(absolute, "video.ffmpeg and video.ffprobe", "must be absolute paths");
     need((1..=600).contains(&config.video.chunk_seconds), "video.chunk_seconds", "must be 1 to 600");
-    let mut networks = config.egress.allow.iter().filter(|item| item.contains('/'));
-    let read = networks.all(|network| network.parse::<Network>().is_ok());
-    need(read, "egress.allow", "must hold networks such as 10.0.0.0/8, addresses, and host names");
     need(EnvFilter::try_new(&config.log.level).is_ok(), "log.level", "must be a level or a list of target=level");
     for provider in &config.ai.providers {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -55,8 +53,28 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
         let http = provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://");
         need(http, "ai.providers.base_url", "must be an http or https URL");
     }
+    check_egress(&config.egress, &mut need);
     check_cluster(config, &mut need);
     broken
+}
+
+/// What may be reached, and by which way.
+fn check_egress(egress: &Egress, need: &mut impl FnMut(bool, &str, &str)) {
+    for (key, items) in [("egress.allow", &egress.allow), ("egress.proxy_except", &egress.proxy_except)] {
+        let mut networks = items.iter().filter(|item| item.contains('/'));
+        let read = networks.all(|network| network.parse::<Network>().is_ok());
+        need(read, key, "must hold networks such as 10.0.0.0/8, addresses, and host names");
+    }
+    let credentials = &egress.proxy_credentials;
+    if egress.proxy.is_empty() {
+        let unused = credentials.is_empty() && egress.proxy_except.is_empty();
+        need(unused, "egress.proxy_credentials and egress.proxy_except", "must be empty while egress.proxy is");
+        return;
+    }
+    if let Err(rule) = Proxy::new(&egress.proxy, None) {
+        need(false, "egress.proxy", &rule.to_string());
+    }
+    need(credentials.is_empty() || credentials.is_well_formed(), "egress.proxy_credentials", secret::RULE);
 }
 
 /// Limits of what makes a node one of several.

@@ -23,6 +23,6 @@ mod tests;
 pub(crate) use error::{ConfigError, ConfigErrors};
 pub(crate) use layers::Layers;
 pub(crate) use secret::Secret;
-pub(crate) use sections::{Config, Log, LogFormat, Provider};
+pub(crate) use sections::{Config, Egress, Log, LogFormat, Provider};
 pub(crate) use show::show;
 pub(crate) use sources::DeclaredSource;

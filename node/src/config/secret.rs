@@ -18,7 +18,7 @@ const VARIABLE: &str = "env:";
 const TEXT: &str = "text:";
 
 /// Names a secret; holds it only when it was written in clear.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct SecretReference(String);
 
@@ -37,6 +37,11 @@ pub(super) fn is_shown(reference: &str) -> bool {
 }
 
 impl SecretReference {
+    /// Whether none is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether it says where to look.
     pub(super) fn is_well_formed(&self) -> bool {
         [FILE, VARIABLE, TEXT].iter().any(|form| self.0.strip_prefix(form).is_some_and(|rest| !rest.is_empty()))

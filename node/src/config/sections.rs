@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::secret::SecretReference;
 use super::sources::Webhooks;
 
 /// All settings of a node.
@@ -160,6 +161,10 @@ pub(crate) struct Provider {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Egress {
     pub(crate) allow: Vec<String>,
+    /// Empty: the way out is straight.
+    pub(crate) proxy: String,
+    pub(crate) proxy_credentials: SecretReference,
+    pub(crate) proxy_except: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -200,3 +200,28 @@ fn a_declared_source_that_cannot_be_names_the_field_and_the_rule() {
     let missing = refused(Layers::defaults().assignments(&["webhooks.sources=[{account=\"a\"}]".to_owned()]));
     assert!(missing.contains("missing field `source`"), "{missing}");
 }
+
+#[test]
+fn a_proxy_has_one_form_and_what_belongs_to_it_needs_it() {
+    let set = |assignments: &[&str]| {
+        let all: Vec<String> = assignments.iter().map(|text| (*text).to_owned()).collect();
+        Layers::defaults().assignments(&all)
+    };
+    let (proxy, clear) = ("egress.proxy=http://proxy.example:3128", "egress.proxy_credentials=text:steward:s3cret");
+    let mut whole = set(&[proxy, clear, "egress.proxy_except=127.0.0.1,10.0.0.0/8,models.example"]);
+    assert_eq!(whole.load().unwrap().egress.proxy_except.len(), 3);
+    let shown = show(&whole, false);
+    assert!(shown.contains("proxy_credentials = \"********\"") && !shown.contains("s3cret"), "{shown}");
+    let unused = "egress.proxy_credentials and egress.proxy_except must be empty while egress.proxy is";
+    for (assignments, want) in [
+        (vec!["egress.proxy=https://proxy.example:3128"], "egress.proxy must be http://host:port"),
+        (vec!["egress.proxy=http://proxy.example"], "egress.proxy must be http://host:port"),
+        (vec![proxy, "egress.proxy_credentials=steward:s3cret"], "egress.proxy_credentials must be \"file:PATH\""),
+        (vec![proxy, "egress.proxy_except=10.0.0.0/33"], "egress.proxy_except must hold networks"),
+        (vec![clear], unused),
+        (vec!["egress.proxy_except=a"], unused),
+    ] {
+        let text = refused(set(&assignments));
+        assert!(text.contains(want) && !text.contains("s3cret"), "{assignments:?}: {text}");
+    }
+}

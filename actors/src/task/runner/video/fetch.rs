@@ -83,6 +83,7 @@ fn refused(error: &EgressError) -> TaskError {
         EgressError::File { .. } => "the download could not be written".to_owned(),
         EgressError::Refused { .. }
         | EgressError::Connect { .. }
+        | EgressError::Proxy { .. }
         | EgressError::Timeout { .. }
         | EgressError::TooLarge { .. }
         | EgressError::Status { .. }
