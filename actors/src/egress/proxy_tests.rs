@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::certificate::tests::{Authority, answer_once, receiver};
 use super::ssrf_tests::TableResolver;
@@ -150,7 +151,8 @@ async fn a_client_certificate_goes_through_the_tunnel_to_the_name_that_was_asked
     let client = proxy.client().with_certificate(&chain, &key, &theirs.pem).unwrap();
     for (name, is_good) in [("hooks.example", true), ("other.example", false)] {
         let answering = answer_once(&listener, receiver(name, &theirs, &ours));
-        let (answer, ()) = tokio::join!(post(&client, "https://hooks.example/"), answering);
+        let (answer, answered) = tokio::join!(post(&client, "https://hooks.example/"), timeout(LIMIT, answering));
+        answered.expect("the receiver is called");
         assert_eq!(answer.as_ref().is_ok_and(|answer| answer.status == 204), is_good, "{name}: {answer:?}");
     }
     assert!(proxy.heads().iter().all(|head| head.starts_with("CONNECT 93.184.215.14:443 ")), "{:?}", proxy.heads());
