@@ -150,7 +150,7 @@ impl Attentive {
 /// Runs a node until it is asked to stop.
 pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
-    let (declared, reachable) = (declared::read(&config)?, egress_policy(&config)?);
+    let (declared, egress) = (declared::read(&config)?, Arc::new(Egress::new(egress_policy(&config)?)));
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let started = clock.monotonic();
@@ -175,7 +175,6 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     // ⑨: workers and deliveries, and what they ask of other nodes.
     let blobs = around.as_ref().map_or(blobs, |around| around.share(shard_count));
     let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
-    let egress = Arc::new(Egress::new(reachable));
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(node, shard_count)));
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
@@ -201,8 +200,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         company: company.clone(),
     });
     let operations = operations(&config, node, attentive.tasks, started);
-    let services =
-        grpc::services(Arc::clone(&gateway), operations, config.grpc.subscriptions_max, stop_serving.clone());
+    let services = grpc::services(gateway.clone(), operations, config.grpc.subscriptions_max, stop_serving.clone());
     let http_state = Arc::new(http_state(&config, gateway, metrics));
     let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
