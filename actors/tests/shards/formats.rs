@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use prost::Message as _;
+use steward_actors::domain::account::{Command, Rejection, SourceAsked};
 use steward_actors::shard::{Seat, Shards, ShardsConfig, StartError};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::format::Format;
@@ -15,7 +16,7 @@ use steward_cluster::raft::{DriverFailure, OnFailure, abort_process};
 use steward_cluster::store::{WriteBatch, snapshot};
 use steward_proto::record::v1 as wire;
 
-use crate::harness::{Setup, opened, until};
+use crate::harness::{Setup, asked, founded, opened, until, zoom};
 
 const SHARD: ShardId = ShardId(1);
 const OTHER: ShardId = ShardId(0);
@@ -58,6 +59,25 @@ async fn a_barrier_puts_a_format_in_force_and_what_needs_it_follows() {
         assert_eq!((in_force(&shards, SHARD), in_force(&shards, OTHER)), (Format::CHECKS, Format::FIRST));
         shards.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_format_is_refused_until_its_barrier_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = Setup { config: config(), ..Setup::default() }.start(folder.path()).await;
+    let account = founded(&shards, "acme").await;
+    let shard = shards.shard_of(&account);
+    let pause = || asked(Command::ChangeSource { source: zoom(), asked: SourceAsked::Pause });
+    let refused = Err(Rejection::NotYet { format: Format::WEBHOOKS.0 }.into());
+    assert_eq!(shards.execute(&account, pause()).await, refused);
+    shards.raise(shard, Format::CHECKS).await.unwrap();
+    assert_eq!(shards.execute(&account, pause()).await, refused, "an earlier one is not enough");
+    let is_paused = || shards.reads().account(&account).unwrap().unwrap().sources[&zoom()].is_paused;
+    assert!(!is_paused());
+    shards.raise(shard, Format::WEBHOOKS).await.unwrap();
+    shards.execute(&account, pause()).await.unwrap();
+    assert!(is_paused());
+    shards.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
