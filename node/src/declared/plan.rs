@@ -77,6 +77,7 @@ mod tests {
             settings: SourceSettings { rate_per_s: 7, allow: vec!["10.0.0.0/8".to_owned()], response: None },
             is_paused: true,
             awaits_secret: false,
+            next_refused: 0,
         }
     }
 

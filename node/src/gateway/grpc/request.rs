@@ -199,14 +199,15 @@ impl Webhooks {
     fn holds(&self, again: &mut Again, at: u64, webhook: &WebhookAccepted) -> Result<Option<bool>, Refused> {
         let reads = self.0.router.reads();
         let account = again.writer.account().clone();
-        let (kept, body) = match &webhook.kept {
-            KeptRequest::At(_) => match reads.events(&account, at.saturating_sub(1), 1)?.pop() {
+        let (kept, body) = if let KeptRequest::At(_) = webhook.kept {
+            match reads.events(&account, at.saturating_sub(1), 1)?.pop() {
                 Some(FeedEntry { seq, event: Event::WebhookAccepted(first), .. }) if seq == at => {
                     (first.kept, first.body)
                 }
                 Some(_) | None => return Ok(None),
-            },
-            kept => (kept.clone(), webhook.body.clone()),
+            }
+        } else {
+            (webhook.kept.clone(), webhook.body.clone())
         };
         let sealed: Option<Bytes> = match kept {
             KeptRequest::Here(sealed) => Some(sealed),

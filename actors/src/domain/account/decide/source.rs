@@ -37,17 +37,19 @@ pub(super) fn create(account: &Account, created: SourceCreated) -> Decision {
 }
 
 pub(super) fn delete(account: &Account, source: SourceId) -> Decision {
+    of_account(account, &source)?;
     let id = source.to_string();
-    if !account.sources.contains_key(&source) {
-        return Err(Rejection::NotFound { what: "source", id });
-    }
     Ok(Decided::one(Event::SourceDeleted { source }, &id))
+}
+
+/// The account's source of this name.
+fn of_account<'a>(account: &'a Account, source: &SourceId) -> Result<&'a Source, Rejection> {
+    account.sources.get(source).ok_or_else(|| Rejection::NotFound { what: "source", id: source.to_string() })
 }
 
 pub(super) fn change(account: &Account, source: SourceId, asked: SourceAsked) -> Decision {
     let id = source.to_string();
-    let state = account.sources.get(&source);
-    let state = state.ok_or_else(|| Rejection::NotFound { what: "source", id: id.clone() })?;
+    let state = of_account(account, &source)?;
     let change = match asked {
         SourceAsked::Update { tolerance_s, public_url, settings } => {
             check_settings(&settings)?;
@@ -124,8 +126,7 @@ pub(super) fn keep_refused(
     sealed_request: Bytes,
     at: Timestamp,
 ) -> Decision {
-    let id = source.to_string();
-    let state = account.sources.get(&source).ok_or_else(|| Rejection::NotFound { what: "source", id })?;
+    let state = of_account(account, &source)?;
     let places = sealed_request.len().div_ceil(REFUSED_PLACE_BYTES).max(1);
     let places = u32::try_from(places).unwrap_or(u32::MAX);
     if u64::from(places) > REFUSED_MAX {
@@ -138,8 +139,7 @@ pub(super) fn keep_refused(
 }
 
 pub(super) fn forget_refused(account: &Account, source: SourceId, numbers: Vec<u64>) -> Decision {
-    let id = source.to_string();
-    let state = account.sources.get(&source).ok_or_else(|| Rejection::NotFound { what: "source", id })?;
+    let state = of_account(account, &source)?;
     let is_none = |number: &u64| *number >= state.next_refused;
     if numbers.len() > REFUSED_FORGOTTEN_MAX || numbers.iter().any(is_none) {
         let rule = format!("must be at most {REFUSED_FORGOTTEN_MAX} numbers of requests that were refused");
