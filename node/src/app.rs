@@ -42,6 +42,7 @@ use crate::gateway::forward;
 use crate::gateway::grpc::{self, Operations};
 use crate::gateway::http::{HookMetrics, HttpState, KnownSources};
 use crate::gateway::{Gateway, Readiness, Serving};
+use crate::open_files;
 use crate::raising;
 use crate::router::Router;
 use crate::runners::{egress_policy, runners};
@@ -94,6 +95,7 @@ struct Ground {
 
 impl Ground {
     async fn open(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        open_files::raise(config);
         let data_dir = Arc::new(DataDir::open(&config.node.data_dir)?);
         let node_key = data_dir.node_key(config.node_key_file())?;
         let key_file = config.auth.enabled.then(|| config.operator_key_file());

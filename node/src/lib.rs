@@ -14,6 +14,7 @@ mod documents;
 mod everything;
 mod gateway;
 mod metrics;
+mod open_files;
 mod raising;
 mod router;
 mod runners;

@@ -36,6 +36,22 @@ pub(crate) fn http_connections() -> Gauge {
     metrics::gauge!("steward_http_connections")
 }
 
+/// A port that clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    Http,
+    Grpc,
+}
+
+/// Connections that were cut because their peer kept a full port waiting.
+pub(crate) fn connections_cut(listener: Listener) -> Counter {
+    let listener = match listener {
+        Listener::Http => "http",
+        Listener::Grpc => "grpc",
+    };
+    metrics::counter!("steward_connections_cut_total", "listener" => listener)
+}
+
 /// Open event streams.
 pub(crate) fn subscriptions() -> Gauge {
     metrics::gauge!("steward_subscriptions")
@@ -114,6 +130,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!("steward_webhooks_refused_total", "Webhooks that were refused, by reason.");
     metrics::describe_histogram!("steward_webhook_duration_seconds", "From a webhook's body to its durable answer.");
     metrics::describe_gauge!("steward_http_connections", "Open HTTP connections.");
+    metrics::describe_counter!("steward_connections_cut_total", "Connections that kept a full port waiting.");
     metrics::describe_gauge!("process_start_time_seconds", "When this process started, since the Unix epoch.");
     metrics::describe_gauge!("steward_subscriptions", "Open event streams.");
     metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");

@@ -4,6 +4,7 @@
 //! RFC 9457 problem. Both say the same.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ::http::StatusCode;
@@ -144,6 +145,7 @@ pub(crate) struct Refused {
     pub(crate) message: String,
     violation: Option<Violation>,
     retry_after: Option<Duration>,
+    rate_per_s: Option<NonZeroU32>,
     facts: Vec<(&'static str, String)>,
 }
 
@@ -151,7 +153,7 @@ impl Refused {
     /// A refusal whose text says it all.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after = code.row().retry;
-        Self { code, message: message.into(), violation: None, retry_after, facts: vec![] }
+        Self { code, message: message.into(), violation: None, retry_after, rate_per_s: None, facts: vec![] }
     }
 
     /// A field that breaks a rule.
@@ -171,6 +173,11 @@ impl Refused {
         self.retry_after
     }
 
+    /// How many a second there may be, when there were more.
+    pub(crate) fn rate_per_s(&self) -> Option<NonZeroU32> {
+        self.rate_per_s
+    }
+
     fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
         self.facts.push((name, value.to_string()));
         self
@@ -179,6 +186,11 @@ impl Refused {
     /// The same, with how long the client had better wait.
     pub(crate) fn after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// The same, with how many a second there may be.
+    pub(crate) fn over(self, rate_per_s: u32) -> Self {
+        Self { rate_per_s: NonZeroU32::new(rate_per_s), ..self }
     }
 
     /// The refusal as a problem document (RFC 9457).

@@ -19,6 +19,7 @@ pub(crate) mod forward;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod page;
+mod places;
 mod serving;
 pub(crate) mod time;
 

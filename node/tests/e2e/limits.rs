@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use steward_proto::event::v1::SubscribeRequest;
 use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::event::v1::subscribe_request::From as StartAt;
+use steward_proto::event::v1::{ListEventsRequest, SubscribeRequest};
 use tonic::transport::Channel;
 
 use crate::harness::{Node, reason, with};
@@ -31,18 +31,23 @@ fn a_head_that_is_too_large_is_refused_and_the_node_goes_on() {
 }
 
 #[test]
-fn connections_beyond_the_cap_wait_for_a_place() {
+fn who_finds_no_place_gets_that_of_the_longest_idle() {
     let node = Node::start(&["http.connections_max=2"]);
-    let idle = [TcpStream::connect(&node.http).unwrap(), TcpStream::connect(&node.http).unwrap()];
-    let mut waiting = TcpStream::connect(&node.http).unwrap();
-    waiting.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(waiting.read(&mut [0; 64]).is_err(), "it is answered before there is a place");
-    drop(idle);
-    waiting.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut first = TcpStream::connect(&node.http).unwrap();
+    let mut second = TcpStream::connect(&node.http).unwrap();
+    let ask = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
+    };
+    ask(&mut second);
+    ask(&mut first);
+    let mut newcomer = TcpStream::connect(&node.http).unwrap();
+    ask(&mut newcomer);
+    ask(&mut first);
+    assert_eq!(second.read(&mut [0; 64]).unwrap(), 0, "the longest idle one is open");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,13 +69,29 @@ async fn streams_beyond_the_limit_are_refused_until_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn api_connections_beyond_the_cap_wait_for_a_place() {
+async fn api_connections_of_strangers_give_way_and_those_of_known_callers_do_not() {
     let node = Node::start(&["grpc.connections_max=1"]);
+    let mut stranger = TcpStream::connect(&node.grpc).unwrap();
+    let known = node.events().await;
+    let list = |mut events: EventServiceClient<Channel>| {
+        let (account_id, types) = ("nobody".to_owned(), vec![]);
+        let request = ListEventsRequest { account_id, after_seq: 0, types, page_size: 0 };
+        let request = with(&node.operator, request);
+        async move { events.list_events(request).await }
+    };
+    // A refusal makes nobody known.
+    list(known).await.unwrap_err();
+    stranger.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // What the node begins with, and the end.
+    assert!(stranger.read_to_end(&mut vec![]).is_ok_and(|length| length < 100), "the stranger keeps the place");
     node.create_account("acme").await;
-    let held = TcpStream::connect(&node.grpc).unwrap();
+    let mut events = node.events().await;
+    let from = Some(StartAt::Latest(true));
+    let request = SubscribeRequest { account_id: "acme".to_owned(), from, ..SubscribeRequest::default() };
+    let follow = events.subscribe(with(&node.operator, request)).await.unwrap();
     let ask = || async { tokio::time::timeout(Duration::from_millis(500), node.feed("acme")).await };
-    assert!(ask().await.is_err(), "it is answered before there is a place");
-    drop(held);
+    assert!(ask().await.is_err(), "a known caller lost the place");
+    drop((follow, events));
     let placed = async { while ask().await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(30), placed).await.unwrap();
 }

@@ -17,7 +17,7 @@ use tower::util::option_layer;
 
 use super::account::Accounts;
 use super::admin::{Admin, Operations};
-use super::connection::incoming;
+use super::connection::{CallersLayer, incoming};
 use super::event::Events;
 use super::forward::ForwardLayer;
 use super::job::Jobs;
@@ -27,6 +27,8 @@ use super::webhook::Webhooks;
 use crate::gateway::Gateway;
 use crate::gateway::correlation::CorrelationLayer;
 use crate::gateway::forward::Forwarder;
+use crate::gateway::places::Places;
+use crate::metrics::Listener;
 
 /// The largest request: a job's input and some names.
 pub(super) const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -77,16 +79,18 @@ pub(crate) async fn serve(
     connections_max: usize,
     stop: CancellationToken,
 ) {
+    let places = Places::new(connections_max, Listener::Grpc);
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_max_header_list_size(HEAD_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(CallersLayer)
         .layer(CorrelationLayer)
         .layer(option_layer(forwarder.map(ForwardLayer)))
         .add_routes(services)
-        .serve_with_incoming_shutdown(incoming(listener, connections_max), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming(listener, places), stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         let cause: &dyn std::error::Error = &error;

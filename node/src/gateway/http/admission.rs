@@ -44,7 +44,7 @@ impl Admission {
         let mut rate = rate.lock();
         rate.take(now).map_err(|wait| {
             let message = format!("the source takes {} requests a second", rate.per_s());
-            Refused::new(Code::RateLimited, message).after(wait)
+            Refused::new(Code::RateLimited, message).after(wait).over(rate.per_s())
         })
     }
 }

@@ -6,10 +6,12 @@
 //! - **H1 raw**: a signature is checked over the body bytes as they came; the same bytes go into the event.
 //! - **H2 durable**: a webhook is answered with 200 when its event is durable, or was before.
 //! - **H3 no drop**: a webhook that cannot be taken now is answered with 429 or 503 and `Retry-After`.
-//! - **H4 slow peers**: heads, bodies and idle connections have time limits; connections a cap.
+//! - **H4 slow peers**: heads, bodies and idle connections have time limits; connections a cap, and at the cap those lose
+//!   their places that are waited for longest.
 
 mod accepted;
 mod admission;
+mod arriving;
 mod blob;
 mod body;
 mod decode;

@@ -18,6 +18,10 @@ pub(super) type Reply = Response<ReplyBody>;
 pub(super) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
+/// The quota of a source that is over it, and when there is some again (draft-ietf-httpapi-ratelimit-headers-10).
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 /// A body in one piece.
 pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Either::Left(Full::new(body.into())));
@@ -41,6 +45,10 @@ pub(super) fn problem(refused: &Refused, correlation: &CorrelationId) -> Reply {
         // Whole seconds, rounded up: earlier would be too early.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(rate) = refused.rate_per_s() {
+            reply.headers_mut().insert(RATE_LIMIT_POLICY, visible(format!("\"source\";q={rate};w=1")));
+            reply.headers_mut().insert(RATE_LIMIT, visible(format!("\"source\";r=0;t={seconds}")));
+        }
     }
     if refused.code == Code::Unauthenticated {
         reply.headers_mut().insert(HeaderName::from_static("www-authenticate"), HeaderValue::from_static("Bearer"));
@@ -64,6 +72,10 @@ pub(super) fn correlated(mut reply: Reply, correlation: &CorrelationId) -> Reply
     reply
 }
 
+fn visible(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("numbers and names are visible ASCII")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -71,6 +83,16 @@ mod tests {
     use steward_actors::shard::ExecuteError;
 
     use super::*;
+
+    #[test]
+    fn a_source_over_its_rate_is_told_its_quota() {
+        let over = Refused::new(Code::RateLimited, "too many").after(Duration::from_millis(300)).over(20);
+        let reply = problem(&over, &CorrelationId("c".to_owned()));
+        assert_eq!(reply.headers()["ratelimit-policy"], "\"source\";q=20;w=1");
+        assert_eq!(reply.headers()["ratelimit"], "\"source\";r=0;t=1");
+        let busy = problem(&Refused::new(Code::AccountBusy, "busy"), &CorrelationId("c".to_owned()));
+        assert!(!busy.headers().contains_key("ratelimit"));
+    }
 
     #[test]
     fn overload_says_when_to_come_back_in_whole_seconds() {

@@ -1,4 +1,4 @@
-//! Accepts connections and serves them until the node stops.
+//! Accepts connections and serves them until the node stops. One that keeps a full node waiting gives up its place.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,15 +13,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use steward_actors::supervisor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::arriving::Arriving;
 use super::route::handle;
 use super::webhook::HookMetrics;
 use super::{admission, enter};
 use crate::gateway::Gateway;
 use crate::gateway::forward::{Body, Forwarder};
-use crate::metrics;
+use crate::gateway::places::{Places, Seated};
+use crate::metrics::{self, Listener};
 
 /// How long a client may take for the head of a request, and be idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,26 +47,28 @@ pub(crate) async fn serve(
     connections_max: usize,
     stop: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let places = Places::new(connections_max, Listener::Http);
     loop {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, address)) => {
+                stream.set_nodelay(true).ok(); // A connection that is gone already ends when it is read.
                 let client = admission::client(address.ip());
-                let connection =
-                    connection(stream, client, Arc::clone(&state), forwarder.clone(), permit, stop.clone());
+                let seated = tokio::select! {
+                    seated = places.seat(stream) => seated,
+                    () = stop.cancelled() => break,
+                };
+                let connection = connection(seated, client, Arc::clone(&state), forwarder.clone(), stop.clone());
                 supervisor::spawn("http_connection", connection);
             }
             Err(error) => rest_after(error).await,
         }
     }
     drop(listener); // New connections are refused while those in hand finish.
-    let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
-    drop(permits.acquire_many(all).await);
+    places.empty().await;
 }
 
 async fn rest_after(error: io::Error) {
@@ -79,27 +82,34 @@ pub(crate) async fn answer(state: Arc<HttpState>, request: Request<Body>) -> Res
 }
 
 async fn connection(
-    stream: TcpStream,
+    seated: Seated<TcpStream>,
     client: HeaderValue,
     state: Arc<HttpState>,
     forwarder: Option<Arc<Forwarder>>,
-    permit: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
-    let _open = Open::new(permit);
-    stream.set_nodelay(true).ok(); // A connection that is gone already ends below.
+    let _open = Open::new();
+    let seat = Arc::clone(seated.seat());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (state, forwarder) = (Arc::clone(&state), forwarder.clone());
+        let (state, forwarder, seat) = (Arc::clone(&state), forwarder.clone(), Arc::clone(&seat));
         request.headers_mut().insert(admission::CLIENT, client.clone());
+        let (request, rest) = Arriving::split(request, &seat);
         async move {
-            let Some(forwarder) = forwarder else { return Ok::<_, Infallible>(handle(&state, request).await) };
-            let bytes_max = state.body_bytes_max;
-            Ok(enter(&forwarder, bytes_max, request, |request| answer(Arc::clone(&state), request)).await)
+            let reply = match forwarder {
+                None => handle(&state, request).await,
+                Some(forwarder) => {
+                    let bytes_max = state.body_bytes_max;
+                    enter(&forwarder, bytes_max, request, |request| answer(Arc::clone(&state), request)).await
+                }
+            };
+            rest.drain().await;
+            seat.wait();
+            Ok::<_, Infallible>(reply)
         }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-    let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(seated), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stop.cancelled() => {
@@ -115,21 +125,18 @@ async fn connection(
 }
 
 /// Counts a connection while it is open.
-struct Open {
-    _permit: OwnedSemaphorePermit,
-    gauge: ::metrics::Gauge,
-}
+struct Open(::metrics::Gauge);
 
 impl Open {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
+    fn new() -> Self {
         let gauge = metrics::http_connections();
         gauge.increment(1);
-        Self { _permit: permit, gauge }
+        Self(gauge)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.gauge.decrement(1);
+        self.0.decrement(1);
     }
 }

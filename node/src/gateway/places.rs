@@ -1,0 +1,425 @@
+//! Places for the connections of a port, so that peers who are slow on purpose cannot hold all of them.
+//!
+//! Both servers seat each connection they accept ([`Places::seat`]) and serve the [`Seated`] stream.
+//!
+//! # Invariants
+//! - **C1 bounded**: no more connections are served than there are places, and connections that are not spared hold no
+//!   more bytes than allowed.
+//! - **C2 no hostage**: who waits for a place gets that of the connection that has waited longest for its peer, unless all
+//!   of them are spared.
+//! - **C3 deaf**: a connection whose peer takes nothing of what is sent to it for a while is cut.
+//! - **C4 spared**: a connection whose request is whole, or whose caller is known, is not cut for others.
+//!
+//! # Decisions
+//! - A full node cuts rather than lets newcomers wait: ten thousand peers that drip a byte every few seconds would
+//!   otherwise keep everybody out for as long as they like. An idle connection that is cut is opened again by its client.
+//! - By how long a peer keeps us waiting, not by its address: behind a proxy all of them have one.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use metrics::Counter;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+
+use crate::metrics::{self as named, Listener};
+
+/// Bytes that all connections of a port may hold which wait for the rest of a request.
+const HELD_BYTES_MAX: usize = 64 << 20;
+/// A connection that holds less is not worth cutting for its bytes.
+const HELD_BYTES_SMALL: usize = 4 << 10;
+/// How long a peer may take nothing of what is sent to it.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One of so many is cut at once when there is no place left: looking for them takes a while.
+const CUT_SHARE: usize = 128;
+
+/// The places of a port.
+pub(crate) struct Places {
+    max: usize,
+    held_bytes_max: usize,
+    take_timeout: Duration,
+    permits: Arc<Semaphore>,
+    seated: Mutex<HashMap<u64, Arc<Place>>>,
+    /// Numbers connections, and their waits, in the order they begin.
+    turn: AtomicU64,
+    held: AtomicUsize,
+    /// Somebody has no place.
+    is_wanted: AtomicBool,
+    someone_waits: Notify,
+    cut: Counter,
+}
+
+/// The place of one connection.
+pub(crate) struct Place {
+    /// When its wait for the peer began.
+    since: AtomicU64,
+    is_spared: AtomicBool,
+    is_cut: AtomicBool,
+    /// Bytes that came since then.
+    held: AtomicUsize,
+    serving: AtomicWaker,
+}
+
+impl Places {
+    /// So many places.
+    pub(crate) fn new(max: usize, listener: Listener) -> Arc<Self> {
+        Self::with(max, HELD_BYTES_MAX, TAKE_TIMEOUT, named::connections_cut(listener))
+    }
+
+    fn with(max: usize, held_bytes_max: usize, take_timeout: Duration, cut: Counter) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            held_bytes_max,
+            take_timeout,
+            permits: Arc::new(Semaphore::new(max)),
+            seated: Mutex::default(),
+            turn: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            is_wanted: AtomicBool::new(false),
+            someone_waits: Notify::new(),
+            cut,
+        })
+    }
+
+    /// Gives a connection a place, as soon as there is one.
+    pub(crate) async fn seat<S>(self: &Arc<Self>, stream: S) -> Seated<S> {
+        let permit = self.permit().await;
+        let number = self.next();
+        let place = Arc::new(Place {
+            since: AtomicU64::new(number),
+            is_spared: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            serving: AtomicWaker::new(),
+        });
+        self.seated.lock().insert(number, Arc::clone(&place));
+        let seat = Seat { places: Arc::clone(self), place, number, _permit: permit };
+        Seated { stream, seat: Arc::new(seat), opening: None, untaken: None }
+    }
+
+    /// Waits until the last connection has ended.
+    pub(crate) async fn empty(&self) {
+        let all = u32::try_from(self.max).unwrap_or(u32::MAX);
+        drop(self.permits.acquire_many(all).await);
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return permit;
+            }
+            self.is_wanted.store(true, Ordering::SeqCst);
+            self.make_room();
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+                () = self.someone_waits.notified() => continue,
+            };
+            self.is_wanted.store(false, Ordering::SeqCst);
+            return permit;
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Those that may be cut, the longest wait first.
+    fn waiting(&self) -> Vec<Arc<Place>> {
+        let seated = self.seated.lock();
+        let mut waiting: Vec<_> = seated.values().filter(|place| place.may_be_cut()).cloned().collect();
+        drop(seated);
+        waiting.sort_unstable_by_key(|place| place.since.load(Ordering::Relaxed));
+        waiting
+    }
+
+    fn make_room(&self) {
+        let share = (self.max / CUT_SHARE).max(1);
+        self.waiting().iter().take(share).for_each(|place| self.cut(place));
+    }
+
+    /// Cuts until a quarter of what may be held is free.
+    fn relieve(&self) {
+        for place in self.waiting() {
+            if self.held.load(Ordering::Relaxed) <= self.held_bytes_max / 4 * 3 {
+                return;
+            }
+            if place.held.load(Ordering::Relaxed) >= HELD_BYTES_SMALL {
+                self.cut(&place);
+            }
+        }
+    }
+
+    fn cut(&self, place: &Place) {
+        place.is_cut.store(true, Ordering::SeqCst);
+        self.let_go(place);
+        place.serving.wake();
+        self.cut.increment(1);
+    }
+
+    fn let_go(&self, place: &Place) {
+        self.held.fetch_sub(place.held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl Place {
+    fn may_be_cut(&self) -> bool {
+        !self.is_spared.load(Ordering::SeqCst) && !self.is_cut.load(Ordering::SeqCst)
+    }
+}
+
+/// A place that is taken; given back when dropped.
+pub(crate) struct Seat {
+    places: Arc<Places>,
+    place: Arc<Place>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// From now on the connection is not cut for others: the node has something in hand for it, or knows who it is.
+    pub(crate) fn spare(&self) {
+        if !self.place.is_spared.swap(true, Ordering::SeqCst) {
+            self.places.let_go(&self.place);
+        }
+    }
+
+    /// The connection waits for its peer again.
+    pub(crate) fn wait(&self) {
+        self.places.let_go(&self.place);
+        self.place.since.store(self.places.next(), Ordering::Relaxed);
+        self.place.is_spared.store(false, Ordering::SeqCst);
+        if self.places.is_wanted.load(Ordering::SeqCst) {
+            self.places.someone_waits.notify_one();
+        }
+    }
+
+    fn came(&self, bytes: usize) {
+        if !self.place.may_be_cut() {
+            return;
+        }
+        self.place.held.fetch_add(bytes, Ordering::Relaxed);
+        if self.places.held.fetch_add(bytes, Ordering::Relaxed) + bytes > self.places.held_bytes_max {
+            self.places.relieve();
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.places.let_go(&self.place);
+        self.places.seated.lock().remove(&self.number);
+    }
+}
+
+/// A connection with its place: it ends with an error when it is cut, or when its peer has not begun in time.
+pub(crate) struct Seated<S> {
+    stream: S,
+    seat: Arc<Seat>,
+    opening: Option<Opening>,
+    /// Until when the peer has to take something of what is sent to it.
+    untaken: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a peer still has to send before the connection counts as begun, and until when.
+struct Opening {
+    bytes: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<S> Seated<S> {
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    /// Ends with an error unless so many bytes come within this time.
+    #[must_use]
+    pub(crate) fn opening_within(self, bytes: usize, limit: Duration) -> Self {
+        let until = Box::pin(tokio::time::sleep(limit));
+        Self { opening: Some(Opening { bytes, until }), ..self }
+    }
+
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        let place = &self.seat.place;
+        place.serving.register(cx.waker());
+        if place.is_cut.load(Ordering::SeqCst) {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the place was needed for another connection",
+            ));
+        }
+        Ok(())
+    }
+
+    fn came(&mut self, bytes: usize) {
+        self.seat.came(bytes);
+        if let Some(opening) = &mut self.opening {
+            opening.bytes = opening.bytes.saturating_sub(bytes);
+            if opening.bytes == 0 {
+                self.opening = None;
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite> Seated<S> {
+    /// What came of a write; late when nothing does.
+    fn taken(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.untaken = None;
+            return written;
+        }
+        let limit = self.seat.places.take_timeout;
+        let until = self.untaken.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        until.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Seated<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(read) => {
+                self.came(buffer.filled().len() - before);
+                Poll::Ready(read)
+            }
+            Poll::Pending => {
+                let late = self.opening.as_mut().is_some_and(|opening| opening.until.as_mut().poll(cx).is_ready());
+                if late { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Seated<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.taken(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.taken(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const HELD_MAX: usize = 64 << 10;
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn places(max: usize) -> Arc<Places> {
+        Places::with(max, HELD_MAX, SHORT, Counter::noop())
+    }
+
+    /// A connection with a place, and its peer.
+    async fn connect(places: &Arc<Places>) -> (Seated<DuplexStream>, DuplexStream) {
+        let (here, there) = duplex(HELD_MAX);
+        (places.seat(here).await, there)
+    }
+
+    async fn is_cut(seated: &mut Seated<DuplexStream>) -> bool {
+        let mut taken = [0];
+        match tokio::time::timeout(SHORT, seated.read(&mut taken)).await {
+            Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionAborted,
+            Ok(Ok(_)) | Err(_) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_longest_wait_loses_its_place() {
+        let places = places(3);
+        let [mut first, mut second, mut third] =
+            [connect(&places).await, connect(&places).await, connect(&places).await];
+        first.0.seat().spare();
+        second.0.seat().spare();
+        second.0.seat().wait();
+        let seated = tokio::join!(connect(&places), async {
+            assert!(is_cut(&mut third.0).await);
+            drop(third);
+        });
+        assert!(!is_cut(&mut first.0).await && !is_cut(&mut second.0).await);
+        drop(seated);
+    }
+
+    #[tokio::test]
+    async fn who_finds_everybody_spared_waits_until_one_waits_for_its_peer() {
+        let places = places(1);
+        let (mut seated, _peer) = connect(&places).await;
+        seated.seat().spare();
+        let mut newcomer = Box::pin(connect(&places));
+        let too_early = tokio::time::timeout(SHORT, &mut newcomer).await;
+        assert!(too_early.is_err() && !is_cut(&mut seated).await);
+        seated.seat().wait();
+        let placed = tokio::join!(newcomer, async {
+            assert!(is_cut(&mut seated).await);
+            drop(seated);
+        });
+        drop(placed);
+    }
+
+    #[tokio::test]
+    async fn bytes_of_requests_that_are_not_whole_have_a_limit() {
+        let places = places(100);
+        let mut connections = vec![];
+        for _ in 0..9 {
+            let (mut seated, mut peer) = connect(&places).await;
+            peer.write_all(&[b'x'; 8 << 10]).await.unwrap();
+            seated.read_exact(&mut [0; 8 << 10]).await.unwrap();
+            connections.push((seated, peer));
+        }
+        let mut cut = vec![];
+        for (seated, _) in &mut connections {
+            cut.push(is_cut(seated).await);
+        }
+        assert_eq!(cut, [true, true, true, false, false, false, false, false, false]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_begin_is_cut() {
+        let (seated, mut peer) = connect(&places(1)).await;
+        let mut seated = seated.opening_within(3, SHORT);
+        peer.write_all(b"ab").await.unwrap();
+        seated.read_exact(&mut [0; 2]).await.unwrap();
+        assert_eq!(seated.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_cut() {
+        let (mut seated, mut peer) = connect(&places(1)).await;
+        seated.write_all(&[0; HELD_MAX]).await.unwrap();
+        peer.read_exact(&mut [0; 4]).await.unwrap();
+        seated.write_all(&[0; 4]).await.unwrap();
+        assert_eq!(seated.write_all(&[0]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
