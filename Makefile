@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/steward-target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test chaos lint mutants bench bench-peers
+.PHONY: demo test chaos soak lint mutants bench bench-peers
 
 demo:
 	scripts/setup
@@ -32,6 +32,12 @@ chaos:
 	cargo build --locked -p steward-node --bin steward
 	cargo build --locked -p steward-node --features previous --bin steward-previous
 	cargo test --locked -p steward-tests --features chaos --test cluster -- --test-threads 1 --nocapture
+	cargo test --locked -p steward-tests --features chaos --test chaos -- --test-threads 1 --nocapture
+
+# The part of it that needs one node and no root: 100,000 webhooks and a kill, noisy accounts, hostile senders.
+soak:
+	cargo build --locked -p steward-node --bin steward
+	cargo test --locked -p steward-tests --features chaos --test chaos -- --test-threads 1 --nocapture
 
 lint:
 	cargo fmt --all --check
