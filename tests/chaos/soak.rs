@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::senders::{Answers, How, ITEMS, Senders, Shot, Source, delivery, item, text};
 
 /// Different valid webhooks.
-const WEBHOOKS: u64 = if cfg!(feature = "chaos") { 100_000 } else { 10_000 };
+const WEBHOOKS: u64 = if cfg!(feature = "chaos") { 100_000 } else { 6_000 };
 /// Of a hundred webhooks so many are sent again, besides so many forged and old ones.
 const AGAIN_OF_100: u32 = 3;
 const TWICE_OF_100: u32 = 3;

@@ -134,15 +134,19 @@ impl Places {
     /// Those that may be cut, the longest wait first.
     fn waiting(&self) -> Vec<Arc<Place>> {
         let seated = self.seated.lock();
-        let mut waiting: Vec<_> = seated.values().filter(|place| place.may_be_cut()).cloned().collect();
+        // Waits begin and end meanwhile: what they are sorted by is read once.
+        let since = |place: &Arc<Place>| (place.since.load(Ordering::Relaxed), Arc::clone(place));
+        let mut waiting: Vec<_> = seated.values().filter(|place| place.may_be_cut()).map(since).collect();
         drop(seated);
-        waiting.sort_unstable_by_key(|place| place.since.load(Ordering::Relaxed));
-        waiting
+        waiting.sort_unstable_by_key(|(since, _)| *since);
+        waiting.into_iter().map(|(_, place)| place).collect()
     }
 
     fn make_room(&self) {
         let share = (self.max / CUT_SHARE).max(1);
-        self.waiting().iter().take(share).for_each(|place| self.cut(place));
+        let waiting = self.waiting();
+        // One that got something whole meanwhile is not cut.
+        waiting.iter().filter(|place| place.may_be_cut()).take(share).for_each(|place| self.cut(place));
     }
 
     /// Cuts until a quarter of what may be held is free.
@@ -151,7 +155,7 @@ impl Places {
             if self.held.load(Ordering::Relaxed) <= self.held_bytes_max / 4 * 3 {
                 return;
             }
-            if place.held.load(Ordering::Relaxed) >= HELD_BYTES_SMALL {
+            if place.may_be_cut() && place.held.load(Ordering::Relaxed) >= HELD_BYTES_SMALL {
                 self.cut(&place);
             }
         }
