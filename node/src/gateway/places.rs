@@ -51,6 +51,8 @@ pub(crate) struct Places {
     /// Numbers connections, and their waits, in the order they begin.
     turn: AtomicU64,
     held: AtomicUsize,
+    /// Connections that were cut and have not ended yet.
+    leaving: AtomicUsize,
     /// Somebody has no place.
     is_wanted: AtomicBool,
     someone_waits: Notify,
@@ -83,6 +85,7 @@ impl Places {
             seated: Mutex::default(),
             turn: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),
             someone_waits: Notify::new(),
             cut,
@@ -143,6 +146,9 @@ impl Places {
     }
 
     fn make_room(&self) {
+        if self.leaving.load(Ordering::SeqCst) > 0 {
+            return; // Their places are enough.
+        }
         let share = (self.max / CUT_SHARE).max(1);
         let waiting = self.waiting();
         // One that got something whole meanwhile is not cut.
@@ -162,7 +168,10 @@ impl Places {
     }
 
     fn cut(&self, place: &Place) {
-        place.is_cut.store(true, Ordering::SeqCst);
+        if place.is_cut.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.leaving.fetch_add(1, Ordering::SeqCst);
         self.let_go(place);
         place.serving.wake();
         self.cut.increment(1);
@@ -220,6 +229,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.places.let_go(&self.place);
         self.places.seated.lock().remove(&self.number);
+        if self.place.is_cut.load(Ordering::SeqCst) {
+            self.places.leaving.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
