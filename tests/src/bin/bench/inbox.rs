@@ -23,7 +23,7 @@ pub(crate) const SCHEME: &str = "github-hub256";
 /// Bytes of one webhook's body.
 pub(crate) const BODY_BYTES: usize = 256;
 /// Setup calls in flight.
-const SETUP_CONCURRENT: usize = 64;
+pub(crate) const SETUP_CONCURRENT: usize = 64;
 /// Events of a page, the most the API gives.
 const PAGE: usize = 500;
 /// Accounts read back at a time.
@@ -142,9 +142,7 @@ pub(crate) fn signed_over(sources: &[Source], prefix: &str, requests: usize, fil
     let mut all = Requests::default();
     for at in 0..requests {
         let source = &sources[source_of(at, sources.len())];
-        let mut body = format!("{{\"id\":\"{prefix}-{at}\",\"payload\":\"");
-        body.push_str(&filler[..body_bytes - body.len() - 2]);
-        body.push_str("\"}");
+        let body = body(prefix, at, filler);
         let mut mac = source.mac.clone();
         mac.update(body.as_bytes());
         let signature = hex::encode(mac.finalize().into_bytes());
@@ -162,7 +160,16 @@ pub(crate) fn signed_over(sources: &[Source], prefix: &str, requests: usize, fil
     all
 }
 
-async fn make_source(api: Api, account: String) -> anyhow::Result<Source> {
+/// The body of a webhook, as long as the filler, which fills it.
+pub(crate) fn body(prefix: &str, at: usize, filler: &str) -> String {
+    let mut body = format!("{{\"id\":\"{prefix}-{at}\",\"payload\":\"");
+    body.push_str(&filler[..filler.len() - body.len() - 2]);
+    body.push_str("\"}");
+    body
+}
+
+/// An account with a source.
+pub(crate) async fn make_source(api: Api, account: String) -> anyhow::Result<Source> {
     let asked = CreateAccountRequest { account_id: account.clone(), ..CreateAccountRequest::default() };
     AccountServiceClient::new(api.clone()).create_account(asked).await.context("an account cannot be made")?;
     let asked = CreateSourceRequest {

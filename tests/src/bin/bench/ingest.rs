@@ -8,10 +8,11 @@ use tempfile::TempDir;
 
 use crate::bare::{self, Bare};
 use crate::figure::{Figure, Report, Want, count};
-use crate::inbox::{Inbox, bare_sources, signed};
+use crate::inbox::{BODY_BYTES, Inbox, bare_sources, signed};
 use crate::load::{self, Outcome, Plan, Requests};
 use crate::node::Node;
 use crate::peers::{Cell, Peers};
+use crate::unsigned::Unsigned;
 use crate::{Settings, figure, log, meter};
 
 /// Time before the measured time, for caches and connections.
@@ -19,6 +20,9 @@ pub(crate) const WARMUP: Duration = Duration::from_secs(1);
 /// Requests made ready per second of load; more than any server here answers.
 pub(crate) const RATE_MAX: usize = 60_000;
 const RATE_MAX_BARE: usize = 100_000;
+/// Where signed webhooks are held against unsigned ones, and the share of their rate that is wanted.
+const UNSIGNED_CONNECTIONS: usize = 64;
+const UNSIGNED_SHARE: f64 = 0.9;
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
 /// Where the targets speak of ratios.
 const JUDGED: [usize; 2] = [64, 256];
@@ -62,6 +66,7 @@ pub(crate) fn progress(run: usize, what: &str, connections: usize, sample: Sampl
 pub(crate) struct Subject {
     node: Node,
     inbox: Inbox,
+    unsigned: Option<Unsigned>,
     measured: Duration,
     /// Makes ids unique over all cells.
     cells: usize,
@@ -83,11 +88,12 @@ pub(crate) struct Drive {
     pub(crate) connections: usize,
     pub(crate) rate_per_s: Option<f64>,
     pub(crate) hot: bool,
+    pub(crate) unsigned: bool,
 }
 
 impl Drive {
     pub(crate) fn peak(connections: usize) -> Self {
-        Self { connections, rate_per_s: None, hot: false }
+        Self { connections, rate_per_s: None, hot: false, unsigned: false }
     }
 }
 
@@ -95,14 +101,17 @@ impl Subject {
     pub(crate) async fn start(settings: &Settings, node_settings: &[&str]) -> anyhow::Result<Self> {
         let node = Node::start(&settings.steward, node_settings)?;
         let inbox = Inbox::make(&node, 0..bare::ACCOUNTS).await?;
-        Ok(Self { node, inbox, measured: settings.measured, cells: 0 })
+        Ok(Self { node, inbox, unsigned: None, measured: settings.measured, cells: 0 })
     }
 
     pub(crate) async fn cell(&mut self, drive: Drive) -> anyhow::Result<Own> {
         self.cells += 1;
         let prefix = format!("c{}", self.cells);
         let requests = ready(RATE_MAX, self.measured)?;
-        let requests = self.inbox.requests(&prefix, requests, drive.hot);
+        let requests = match &self.unsigned {
+            Some(unsigned) if drive.unsigned => Rc::new(unsigned.requests(&prefix, requests, &"x".repeat(BODY_BYTES))),
+            Some(_) | None => self.inbox.requests(&prefix, requests, drive.hot),
+        };
         let before = self.node.counters().await?;
         let plan = Plan {
             addresses: vec![self.node.http],
@@ -140,6 +149,7 @@ pub(crate) fn ready(rate_max: usize, measured: Duration) -> anyhow::Result<usize
 struct Column {
     connections: usize,
     own: Vec<Own>,
+    unsigned: Vec<Sample>,
     bare: Vec<Sample>,
     /// By peer, in the order of [`Peers::names`].
     peers: Vec<Vec<Sample>>,
@@ -159,6 +169,7 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
     figure::say("# ingest: webhooks of 256 bytes, signed (HMAC-SHA256), answered when durable; 1,000 accounts");
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let mut subject = Subject::start(settings, &[]).await?;
+    subject.unsigned = Some(Unsigned::make(&subject.node, &subject.inbox.sources).await?);
     let mut slow = Subject::start(settings, &[SLOW_DISK]).await?;
     let bare = Bare::start(folder.path())?;
     let mut peers = Peers::start(settings).await?;
@@ -173,6 +184,11 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
             let own = subject.cell(Drive::peak(connections)).await?;
             progress(run, "steward", connections, own.sample);
             column.own.push(own);
+            if connections == UNSIGNED_CONNECTIONS {
+                let own = subject.cell(Drive { unsigned: true, ..Drive::peak(connections) }).await?;
+                progress(run, "steward, unsigned", connections, own.sample);
+                column.unsigned.push(own.sample);
+            }
             if connections == 16 {
                 continue;
             }
@@ -229,6 +245,10 @@ fn tell(report: &mut Report, column: &Column, peers: &[String]) {
         report.add(if judged { versus.want(Want::AtLeast(least)) } else { versus });
         let cpu: Vec<f64> = samples.iter().map(|sample| sample.cpu_ms).collect();
         report.add(figure("cpu_ms_per_op", &column.of(|own| own.sample.cpu_ms)).versus(peer, &cpu));
+    }
+    if !column.unsigned.is_empty() {
+        let versus = figure("rate_per_s", &own).versus("unsigned", &rates(&column.unsigned));
+        report.add(versus.want(Want::AtLeast(UNSIGNED_SHARE)));
     }
     if !column.bare.is_empty() {
         let versus = figure("rate_per_s", &own).versus("bare gateway", &rates(&column.bare));

@@ -67,6 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) rate_per_s: f64,
     /// Microseconds of what was due in the measured time.
     pub(crate) latency: Histogram<u64>,
+    /// When requests were due, in an open loop.
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Outcome {
@@ -201,14 +203,15 @@ impl Driving {
             acknowledged: self.acknowledged.into_inner(),
             refused: self.refused.get(),
             latency: self.latency.into_inner(),
+            pace: self.pace,
         }
     }
 }
 
 /// Says when the next request is due, from a thread of its own: the runtime's timers know whole milliseconds only.
 #[derive(Clone)]
-struct Pace {
-    clock: Arc<SystemClock>,
+pub(crate) struct Pace {
+    pub(crate) clock: Arc<SystemClock>,
     due: Arc<Semaphore>,
     started: Duration,
     interval: Duration,
@@ -221,6 +224,11 @@ impl Pace {
         let pace = self.clone();
         let thread = std::thread::Builder::new().name("bench-pacer".to_owned());
         thread.spawn(move || pace.run()).context("no thread for the pacer")
+    }
+
+    /// When a request was due, by the clock.
+    pub(crate) fn due_at(&self, request: usize) -> Duration {
+        self.started + self.due_after(request)
     }
 
     fn due_after(&self, requests: usize) -> Duration {

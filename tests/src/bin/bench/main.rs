@@ -7,21 +7,31 @@
 //! - **B1 in turn**: what a ratio compares is measured in turn in one run (A B A B …); figures are medians with their
 //!   smallest and largest run.
 //! - **B2 no coordinated omission**: latencies under load come from an open loop, from the moment a request was due.
-//! - **B3 read back**: every acknowledged id of a run is read back through the API and must be there once.
+//! - **B3 read back**: every acknowledged id of a run is read back through the API and must be there once; what is to be
+//!   delivered has to arrive.
 
 mod accounts;
+mod backlog;
 mod bare;
 mod cluster;
+mod egress;
 mod figure;
+mod flow;
+mod hostile;
 mod http;
 mod idle;
 mod inbox;
 mod ingest;
+mod isolation;
 mod load;
 mod log;
 mod meter;
 mod node;
 mod peers;
+mod receiver;
+mod resign;
+mod unsigned;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,9 +46,12 @@ use figure::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
-             [--connections N,…]
-families: idle log ingest hot accounts cluster; parts of the last: cluster-ingest cluster-kill cluster-moves
-          cluster-idle, and cluster-join, which is measured only when it is named";
+             [--connections N,…] [--events N]
+families: idle log verify ingest hot egress hostile accounts cluster; parts of the last: cluster-ingest cluster-kill
+          cluster-moves cluster-idle; measured only when named: cluster-join isolation";
+
+/// Events of the account that is behind in the isolation family.
+const EVENTS: usize = 1_000_000;
 
 /// What to measure, and with what.
 pub(crate) struct Settings {
@@ -50,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) measured: Duration,
     /// Concurrencies of the ingest family; none stands for all.
     pub(crate) connections: Vec<usize>,
+    /// Events of the account that is behind in the isolation family.
+    pub(crate) events: usize,
     only: Vec<String>,
 }
 
@@ -61,6 +76,7 @@ impl Settings {
             runs: 5,
             measured: Duration::from_secs(4),
             connections: vec![],
+            events: EVENTS,
             only: vec![],
         };
         while let Some(flag) = args.next() {
@@ -70,6 +86,7 @@ impl Settings {
                 "--peers" => settings.peers = PathBuf::from(value),
                 "--runs" => settings.runs = value.parse().context("--runs needs a number")?,
                 "--secs" => settings.measured = Duration::from_secs(value.parse().context("--secs needs a number")?),
+                "--events" => settings.events = value.parse().context("--events needs a number")?,
                 "--connections" => {
                     let numbers = value.split(',').map(str::parse).collect::<Result<_, _>>();
                     settings.connections = numbers.context("--connections needs numbers")?;
@@ -98,6 +115,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     let outcome = if args.next_if(|arg| arg == bare::SWITCH).is_some() {
         bare::serve()
+    } else if args.next_if(|arg| arg == receiver::SWITCH).is_some() {
+        receiver::serve()
     } else {
         Settings::parse(args).and_then(|settings| measure(&settings))
     };
@@ -121,11 +140,23 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         if settings.wants("log") {
             log::measure(settings, &mut report)?;
         }
+        if settings.wants("verify") {
+            verify::measure(settings, &mut report)?;
+        }
         if settings.wants("ingest") {
             ingest::measure(settings, &mut report).await?;
         }
         if settings.wants("hot") {
             ingest::hot(settings, &mut report).await?;
+        }
+        if settings.wants("egress") {
+            egress::measure(settings, &mut report).await?;
+        }
+        if settings.wants("hostile") {
+            hostile::measure(settings, &mut report).await?;
+        }
+        if settings.names("isolation") {
+            isolation::measure(settings, &mut report).await?;
         }
         if settings.wants("accounts") {
             accounts::measure(settings, &mut report).await?;

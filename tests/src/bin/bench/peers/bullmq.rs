@@ -16,10 +16,37 @@ use crate::node::Program;
 const SCRIPT: &str = include_str!("bullmq.mjs");
 
 pub(crate) struct Bullmq {
-    redis: Program,
-    _folder: TempDir,
+    redis: Redis,
     script: PathBuf,
-    port: u16,
+}
+
+/// A Redis over a folder of its own.
+pub(super) struct Redis {
+    program: Program,
+    _folder: TempDir,
+    pub(super) port: u16,
+}
+
+impl Redis {
+    /// Starts one that syncs what is written this often; none when it or BullMQ is not installed.
+    pub(super) fn start(peers: &Path, syncs: &str) -> anyhow::Result<Option<Self>> {
+        let redis = peers.join("redis-server");
+        if !redis.exists() || !peers.join("node_modules/bullmq").exists() {
+            return Ok(None);
+        }
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        let port = free_port()?;
+        let mut command = Command::new(std::path::absolute(redis)?);
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder.path());
+        command.args(["--appendonly", "yes", "--appendfsync", syncs, "--daemonize", "no"]);
+        let mut program = Program::start(&mut command, &folder.path().join("redis.log"))?;
+        program.wait_for("Redis", || TcpStream::connect(local(port)).ok())?;
+        Ok(Some(Self { program, _folder: folder, port }))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.program.pid()
+    }
 }
 
 /// What the script tells.
@@ -32,24 +59,14 @@ struct Told {
 impl Bullmq {
     /// None when it is not installed.
     pub(crate) fn start(peers: &Path) -> anyhow::Result<Option<Self>> {
-        let redis = peers.join("redis-server");
-        if !redis.exists() || !peers.join("node_modules/bullmq").exists() {
-            return Ok(None);
-        }
-        let folder = tempfile::tempdir().context("no temporary folder")?;
-        let port = free_port()?;
-        let mut command = Command::new(std::path::absolute(redis)?);
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder.path());
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"]);
-        let mut redis = Program::start(&mut command, &folder.path().join("redis.log"))?;
-        redis.wait_for("Redis", || TcpStream::connect(local(port)).ok())?;
+        let Some(redis) = Redis::start(peers, "always")? else { return Ok(None) };
         let script = put_script(peers, "bullmq.mjs", SCRIPT)?;
-        Ok(Some(Self { redis, _folder: folder, script, port }))
+        Ok(Some(Self { redis, script }))
     }
 
     pub(crate) fn measure(&self, cell: Cell) -> anyhow::Result<Sample> {
         let numbers = [
-            u64::from(self.port),
+            u64::from(self.redis.port),
             u64::try_from(cell.connections)?,
             cell.warmup.as_secs(),
             cell.measured.as_secs(),

@@ -3,6 +3,7 @@
 mod bullmq;
 mod postgres;
 mod restate;
+mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -15,6 +16,8 @@ use crate::{Settings, figure};
 use bullmq::Bullmq;
 use postgres::Postgres;
 use restate::Restate;
+
+pub(crate) use worker::{Drained, Worker};
 
 /// What a peer is asked to take in: the same events at the same concurrency.
 #[derive(Clone, Copy)]
