@@ -16,7 +16,11 @@ pub(super) struct Reader<'a> {
     pointers: Vec<&'static str>,
     items: Items,
     rows: OnceCell<Vec<Row>>,
+    fields: OnceCell<Vec<Field<'a>>>,
 }
+
+/// The name and the value of a field of a form.
+type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 impl<'a> Reader<'a> {
     /// A reader of these places; others in the body read as absent.
@@ -29,7 +33,7 @@ impl<'a> Reader<'a> {
                 pointers.push(pointer);
             }
         }
-        Self { incoming, pointers, items, rows: OnceCell::new() }
+        Self { incoming, pointers, items, rows: OnceCell::new(), fields: OnceCell::new() }
     }
 
     /// The values of each item of the body. Many schemes name headers only: their bodies are never parsed.
@@ -51,7 +55,7 @@ impl<'a> Reader<'a> {
                 let origin = url::Url::parse(self.at(self.rows().first()?, pointer)?).ok()?.origin();
                 origin.is_tuple().then(|| Cow::Owned(origin.ascii_serialization().into_bytes()))
             }
-            Place::Form(field) => self.form_field(field).map(|value| Cow::Owned(value.into_owned().into_bytes())),
+            Place::Form(field) => self.form_field(field).map(|value| Cow::Borrowed(value.as_bytes())),
         }
     }
 
@@ -82,12 +86,15 @@ impl<'a> Reader<'a> {
         start.is_some_and(|start| start.eq_ignore_ascii_case(expected))
     }
 
-    /// A form field. Only of a body that says it is a form: text inside JSON could otherwise pose as a field.
-    fn form_field(&self, field: &str) -> Option<Cow<'a, str>> {
-        if !self.is_form() {
-            return None;
-        }
-        let mut fields = form_urlencoded::parse(self.incoming.body);
-        fields.find(|(name, value)| name == field && !value.is_empty()).map(|(_, value)| value)
+    /// The fields of the form, in its order. None of a body that does not say it is a form: text inside JSON could otherwise
+    /// pose as a field.
+    pub(super) fn fields(&self) -> &[Field<'a>] {
+        let parse = || if self.is_form() { form_urlencoded::parse(self.incoming.body).collect() } else { vec![] };
+        self.fields.get_or_init(parse)
+    }
+
+    fn form_field(&self, field: &str) -> Option<&str> {
+        let mut fields = self.fields().iter();
+        fields.find(|(name, value)| name == field && !value.is_empty()).map(|(_, value)| value.as_ref())
     }
 }

@@ -1,6 +1,5 @@
 //! Puts the signed bytes together, and says what a signature made with one secret looks like.
 
-use std::borrow::Cow;
 use std::iter;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,34 +18,47 @@ use super::{Incoming, twilio};
 /// A MAC, or the hash that stands for a token: tokens differ in length, their hashes do not.
 pub(super) type Tag = Vec<u8>;
 
-/// What a signature made with one secret looks like.
+/// The forms in which senders put the signed bytes together, the usual one first.
+pub(super) fn forms(scheme: &Scheme) -> impl Iterator<Item = &'static [Part]> + use<> {
+    let also = Some(scheme.signed_also).filter(|form| !form.is_empty());
+    iter::once(scheme.signed).chain(also)
+}
+
+/// What a signature made with one secret, over one form of the signed bytes, looks like.
 pub(super) enum Proof<'k> {
-    /// It is one of these.
-    Tags(Vec<Tag>),
-    /// The owner of the public key made it, of one of these messages.
-    Key { key: UnparsedPublicKey<Cow<'k, [u8]>>, messages: Vec<Vec<u8>> },
+    Tag(Tag),
+    /// The owner of the public key made it, of this message.
+    Key {
+        key: UnparsedPublicKey<&'k [u8]>,
+        message: Vec<u8>,
+    },
 }
 
 impl<'k> Proof<'k> {
-    pub(super) fn new(scheme: &Scheme, reader: &Reader<'_>, evidence: &Evidence<'_>, key: Cow<'k, [u8]>) -> Self {
-        let also = Some(scheme.signed_also).filter(|form| !form.is_empty());
-        let forms = iter::once(scheme.signed).chain(also).map(|form| Signed { form, reader, evidence });
+    pub(super) fn new(
+        scheme: &Scheme,
+        form: &'static [Part],
+        reader: &Reader<'_>,
+        evidence: &Evidence<'_>,
+        key: &'k [u8],
+    ) -> Self {
+        let signed = Signed { form, reader, evidence };
         let algorithm: &'static dyn VerificationAlgorithm = match scheme.algorithm {
-            Algorithm::HmacSha256 => return Self::Tags(forms.map(|form| form.mac::<Hmac<Sha256>>(&key)).collect()),
-            Algorithm::HmacSha1 => return Self::Tags(forms.map(|form| form.mac::<Hmac<Sha1>>(&key)).collect()),
-            Algorithm::Sha256AfterSecret => return Self::Tags(forms.map(|form| form.hash_after(&key)).collect()),
-            Algorithm::Token => return Self::Tags(vec![Sha256::digest(key).to_vec()]),
+            Algorithm::HmacSha256 => return Self::Tag(signed.mac::<Hmac<Sha256>>(key)),
+            Algorithm::HmacSha1 => return Self::Tag(signed.mac::<Hmac<Sha1>>(key)),
+            Algorithm::Sha256AfterSecret => return Self::Tag(signed.hash_after(key)),
+            Algorithm::Token => return Self::Tag(Sha256::digest(key).to_vec()),
             Algorithm::Ed25519 => &ED25519,
             Algorithm::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
             Algorithm::RsaSha256 => &RSA_PKCS1_2048_8192_SHA256,
         };
-        Self::Key { key: UnparsedPublicKey::new(algorithm, key), messages: forms.map(|form| form.message()).collect() }
+        Self::Key { key: UnparsedPublicKey::new(algorithm, key), message: signed.message() }
     }
 
     pub(super) fn explains(&self, signature: &[u8]) -> bool {
         match self {
-            Self::Tags(tags) => tags.iter().any(|tag| bool::from(tag.as_slice().ct_eq(signature))),
-            Self::Key { key, messages } => messages.iter().any(|message| key.verify(message, signature).is_ok()),
+            Self::Tag(tag) => bool::from(tag.as_slice().ct_eq(signature)),
+            Self::Key { key, message } => key.verify(message, signature).is_ok(),
         }
     }
 }
@@ -55,13 +67,13 @@ impl<'k> Proof<'k> {
 const TEXT_BYTES: usize = 512;
 
 /// The signed bytes, put together in one form.
-struct Signed<'e> {
+struct Signed<'e, 'r> {
     form: &'static [Part],
-    reader: &'e Reader<'e>,
+    reader: &'e Reader<'r>,
     evidence: &'e Evidence<'e>,
 }
 
-impl Signed<'_> {
+impl Signed<'_, '_> {
     fn hash_after(&self, secret: &[u8]) -> Tag {
         let mut hash = Sha256::new_with_prefix(secret);
         self.feed(|bytes| Digest::update(&mut hash, bytes));

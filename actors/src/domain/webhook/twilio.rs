@@ -22,9 +22,9 @@ pub(super) fn body(reader: &Reader<'_>, update: &mut impl FnMut(&[u8])) {
             update(&[NEVER_SIGNED]);
         }
     } else if reader.is_form() {
-        let mut fields: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(body) {
-            fields.entry(name).or_default().insert(value);
+        let mut fields: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, value) in reader.fields() {
+            fields.entry(name.as_ref()).or_default().insert(value.as_ref());
         }
         for (name, values) in fields {
             for value in values {

@@ -16,7 +16,7 @@ use super::body::Reader;
 use super::evidence::{Evidence, SIGNATURES_MAX, signature_texts};
 use super::keys::key;
 use super::scheme::{Algorithm, Claim, Encoding, Scheme, SignatureAt, StampAt};
-use super::signed::{Proof, Tag};
+use super::signed::{self, Proof, Tag};
 use super::{Incoming, Refusal, Verified, extract, sign, stamp};
 
 /// Longest signature text looked at: the longest is of an RSA key of 4,096 bits.
@@ -71,14 +71,17 @@ fn matching_secret<S: AsRef<[u8]>>(
     let (mut open, mut first, mut is_usable) = (candidates, None, false);
     for (index, key) in keys {
         is_usable = true;
-        let proof = Proof::new(scheme, reader, evidence, key);
-        let count = open.len();
-        open.retain(|(of, tag)| of.is_some_and(|of| of != index) || !proof.explains(tag));
-        if open.len() < count {
-            first = first.or(Some(index));
-        }
-        if let Some(first) = first.filter(|_| !needs_all || open.is_empty()) {
-            return Ok(first);
+        // The second form is put together only when the usual one explains too little.
+        for form in signed::forms(scheme) {
+            let proof = Proof::new(scheme, form, reader, evidence, &key);
+            let count = open.len();
+            open.retain(|(of, tag)| of.is_some_and(|of| of != index) || !proof.explains(tag));
+            if open.len() < count {
+                first = first.or(Some(index));
+            }
+            if let Some(first) = first.filter(|_| !needs_all || open.is_empty()) {
+                return Ok(first);
+            }
         }
     }
     Err(bad(
