@@ -26,6 +26,18 @@ struct State {
     busy: HashMap<EndpointKey, Signals>,
 }
 
+impl State {
+    fn forget(&mut self, key: &EndpointKey) {
+        if let Some(endpoints) = self.endpoints.get_mut(&key.0) {
+            endpoints.remove(&key.1);
+            if endpoints.is_empty() {
+                self.endpoints.remove(&key.0);
+            }
+        }
+        self.woken.remove(key);
+    }
+}
+
 /// What the task that works for an endpoint is told.
 #[derive(Clone, Default)]
 pub(super) struct Signals {
@@ -86,6 +98,15 @@ impl DeliveryBoard {
         }
     }
 
+    /// Nothing can be sent there until the endpoint changes, which adds it again: events of its account wake nobody.
+    pub(super) fn rests(&self, key: &EndpointKey) {
+        let mut state = self.state.lock();
+        // One that is told to end may know less than whoever comes after it.
+        if state.busy.get(key).is_some_and(|signals| !signals.cancel.is_cancelled()) {
+            state.forget(key);
+        }
+    }
+
     /// A sender found nothing more to do. News that came meanwhile wake the endpoint again.
     pub(super) fn done(&self, key: &EndpointKey) {
         let mut state = self.state.lock();
@@ -138,13 +159,7 @@ impl DeliveryBoard {
     fn remove(&self, account: &AccountId, endpoint: &EndpointId) {
         let mut state = self.state.lock();
         let key = (account.clone(), endpoint.clone());
-        if let Some(endpoints) = state.endpoints.get_mut(account) {
-            endpoints.remove(endpoint);
-            if endpoints.is_empty() {
-                state.endpoints.remove(account);
-            }
-        }
-        state.woken.remove(&key);
+        state.forget(&key);
         if let Some(signals) = state.busy.get(&key) {
             signals.cancel.cancel();
         }
@@ -266,6 +281,24 @@ mod tests {
         board.done(&key());
         news(&board, &key().0);
         assert_eq!(board.take_woken().len(), 0);
+    }
+
+    #[test]
+    fn an_endpoint_that_rests_is_woken_by_a_change_only() {
+        let board = DeliveryBoard::new();
+        board.add(key());
+        board.take_woken();
+        board.rests(&key());
+        board.done(&key());
+        news(&board, &key().0);
+        assert_eq!(board.take_woken().len(), 0, "it is paused");
+        let resumed = Event::EndpointChanged { endpoint: key().1, change: EndpointChange::Resumed };
+        board.applied(&key().0, 2, Timestamp(0), &resumed);
+        assert_eq!(board.take_woken().len(), 1);
+        board.applied(&key().0, 3, Timestamp(0), &resumed); // While a sender is still looking.
+        board.rests(&key());
+        board.done(&key());
+        assert_eq!(board.take_woken().len(), 1, "it was resumed meanwhile");
     }
 
     #[test]

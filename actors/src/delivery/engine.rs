@@ -21,6 +21,7 @@ use super::post::{Addressed, unanswered};
 use super::queue::{Item, PATIENCE, Queue, Report, Way};
 use super::send::{Post, unreadable};
 use super::sieve::Sieve;
+use super::slots::Share;
 use super::width::Width;
 use crate::domain::account::limits::PENDING_MAX;
 use crate::domain::account::{Account, Answer, Command, DeliveryOutcome, Endpoint, Reported};
@@ -44,7 +45,7 @@ type Telling<'p> = BoxFuture<'p, (Report, Option<Result<Answer, ExecuteError>>)>
 pub(super) async fn serve(post: &Post, key: &EndpointKey, signals: &Signals) {
     let Some((account, endpoint)) = post.read(key) else { return };
     if endpoint.disabled.is_some() || endpoint.is_paused {
-        return;
+        return post.board.rests(key);
     }
     match Engine::new(post, key, &account, endpoint) {
         Ok(engine) => engine.run(signals).await,
@@ -61,6 +62,7 @@ struct Engine<'p> {
     sieve: Sieve,
     queue: Queue,
     width: Width,
+    share: Share,
     rate: Option<Rate>,
     /// Until when the circuit is open.
     circuit: Option<Duration>,
@@ -93,6 +95,7 @@ impl<'p> Engine<'p> {
             sieve,
             queue,
             width: Width::default(),
+            share: post.slots.share(&key.0),
             rate,
             circuit: None,
             has_news: true,
@@ -221,20 +224,22 @@ impl<'p> Engine<'p> {
     }
 
     fn post_one(&self, seq: u64, body: Option<Bytes>) -> BoxFuture<'p, (u64, DeliveryOutcome)> {
-        let (post, key, addressed) = (self.post, self.key, self.addressed.clone());
+        let (post, key, addressed, share) = (self.post, self.key, self.addressed.clone(), Arc::clone(&self.share));
         let posting = async move {
             let addressed = match addressed {
                 Ok(addressed) => addressed,
                 Err(error) => return (seq, unanswered(error, Duration::ZERO)),
             };
-            let _slot = post.slots.acquire().await;
-            let body = match body.map_or_else(|| read_again(post, key, seq), |body| Ok(Some(body))) {
-                Ok(Some(body)) => body,
-                Ok(None) => return (seq, DeliveryOutcome::Forgotten),
-                Err(error) => return (seq, unanswered(error.to_string(), Duration::ZERO)),
+            let posting = async {
+                let body = match body.map_or_else(|| read_again(post, key, seq), |body| Ok(Some(body))) {
+                    Ok(Some(body)) => body,
+                    Ok(None) => return DeliveryOutcome::Forgotten,
+                    Err(error) => return unanswered(error.to_string(), Duration::ZERO),
+                };
+                let id = message::id(&key.0, &key.1, seq);
+                addressed.post(&id, body, &*post.clock, post.timeout).await
             };
-            let id = message::id(&key.0, &key.1, seq);
-            (seq, addressed.post(&id, body, &*post.clock, post.timeout).await)
+            (seq, post.slots.post(&share, posting).await)
         };
         posting.boxed()
     }

@@ -49,10 +49,10 @@ pub(super) async fn drain(post: &Post, key: &EndpointKey) {
             Next::Deliver(entry) => {
                 let outcome = match Addressed::open(&account, &endpoint, &post.egress, &post.sealer) {
                     Ok(addressed) => {
-                        let _slot = post.slots.acquire().await;
                         let body = message::document(&key.0, &entry).to_string().into();
                         let id = message::id(&key.0, &key.1, entry.seq);
-                        addressed.post(&id, body, &*post.clock, post.timeout).await
+                        let posting = addressed.post(&id, body, &*post.clock, post.timeout);
+                        post.slots.post(&post.slots.share(&key.0), posting).await
                     }
                     Err(error) => super::post::unanswered(error, Duration::ZERO),
                 };

@@ -20,6 +20,7 @@ mod post;
 mod queue;
 mod send;
 mod sieve;
+mod slots;
 mod width;
 
 #[cfg(test)]

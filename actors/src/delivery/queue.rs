@@ -160,7 +160,9 @@ impl Queue {
         for way in ways {
             self.report_way(way, now, &mut report);
         }
-        let room = OUTCOMES_MAX.saturating_sub(report.outcomes.len());
+        // Thousands may be pending, and this is asked with every event: they are looked through only when one is done.
+        let is_any_left = self.done > report.outcomes.len();
+        let room = if is_any_left { OUTCOMES_MAX.saturating_sub(report.outcomes.len()) } else { 0 };
         let known = self.items.iter_mut().filter(|(_, (item, _))| item.new_by.is_none());
         let done = known.filter_map(|(seq, (_, state))| take_done(*seq, state)).take(room);
         report.outcomes.extend(done);
@@ -178,9 +180,7 @@ impl Queue {
         let new = |item: &Item| item.new_by == Some(way);
         let is_done = |state: &State| matches!(state, State::Done(_));
         let done = self.items.iter().filter(|(_, (item, state))| new(item) && is_done(state));
-        let last_done = done.map(|(seq, _)| *seq).nth(OUTCOMES_MAX - 1).or_else(|| {
-            self.items.iter().rev().find(|(_, (item, state))| new(item) && is_done(state)).map(|(seq, _)| *seq)
-        });
+        let last_done = done.map(|(seq, _)| *seq).take(OUTCOMES_MAX.min(self.done)).last();
         let (mut through, mut pending) = (read, vec![]);
         let mut outcomes = vec![];
         for (seq, (_, state)) in self.items.range_mut(told + 1..).filter(|(_, (item, _))| new(item)) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use steward_cluster::clock::Clock;
 use steward_cluster::format::Format;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{DeliveryBoard, EndpointKey, Signals};
 use super::post::Addressed;
+use super::slots::Slots;
 use super::{engine, in_order, message};
 use crate::domain::account::{Account, Answer, Asked, Command, DeliveryOutcome, Endpoint};
 use crate::domain::ids::{AccountId, EndpointId};
@@ -25,7 +25,7 @@ const REPORT_RETRY_WAIT: Duration = Duration::from_millis(500);
 /// What the sender of a node is started with.
 #[derive(Debug, Clone)]
 pub struct SenderConfig {
-    /// Posts under way at a time, over all endpoints.
+    /// Posts at work at a time, over all endpoints; those that wait for slow receivers come on top.
     pub in_flight_max: usize,
     /// Time a receiver has to answer.
     pub timeout: Duration,
@@ -44,7 +44,7 @@ pub(super) struct Post {
     pub(super) egress: Arc<Egress>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) slots: Semaphore,
+    pub(super) slots: Slots,
     pub(super) timeout: Duration,
     stop: CancellationToken,
 }
@@ -65,7 +65,7 @@ impl Sender {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let slots = Semaphore::new(config.in_flight_max);
+        let slots = Slots::new(config.in_flight_max);
         let post = Post { commands, board, egress, sealer, clock, slots, timeout: config.timeout, stop };
         let post = Arc::new(post);
         let dispatcher = supervisor::spawn("deliveries", dispatch(Arc::clone(&post)));

@@ -3,10 +3,10 @@
 /// Posts under way at one endpoint, once it answers.
 const WIDTH_MAX: usize = 64;
 /// The same before it has answered.
-const WIDTH_FIRST: usize = 8;
+const WIDTH_FIRST: usize = 2;
 
-/// Posts under way: one more with each answer, half of them with each that does not come. So what a receiver that hangs
-/// takes from others shrinks to one post.
+/// Posts under way: one more with each answer, half of them with each that does not come. So one that answers has all of
+/// them after a few answers, and what a receiver that hangs takes from others is little at first and shrinks to one post.
 #[derive(Debug)]
 pub(super) struct Width(usize);
 
