@@ -13,7 +13,7 @@ use crate::{Settings, figure};
 /// Receivers of each kind an account delivers to.
 const COPIES: usize = 2;
 /// Webhooks a second, half of them of each account.
-const RATE_PER_S: u32 = 400;
+const RATE_PER_S: u32 = 200;
 const CONNECTIONS: usize = 16;
 /// What the p99 beside them may be of that without them.
 const WORSE_MAX: f64 = 1.5;
