@@ -5,6 +5,7 @@
 //! - A node stops from the outside in: no more traffic, requests in hand, workers, deliveries, shards. Whatever a step
 //!   leaves behind is in the log, so each has a limit and the next one goes on.
 
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
 use steward_cluster::peers::{PeerTransport, Peers, PeersConfig, Security, TlsFiles};
 use steward_cluster::raft;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,6 +50,8 @@ use crate::runners::{egress_policy, runners};
 use crate::shutdown::StopSignals;
 use crate::telemetry;
 
+/// Connections that may wait to be accepted; the kernel resets some of those beyond.
+const BACKLOG: u32 = 4_096;
 const MIB: u64 = 1 << 20;
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
@@ -101,8 +104,8 @@ impl Ground {
         let key_file = config.auth.enabled.then(|| config.operator_key_file());
         let operator = key_file.as_deref().map(open_operator_key).transpose()?;
         let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
-        let (http_listener, http) = bind("http.listen", config.http.listen).await?;
-        let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen).await?;
+        let (http_listener, http) = bind("http.listen", config.http.listen)?;
+        let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen)?;
         let internal = Internal::bind(config).await?;
         let advertise = internal.as_ref().map(|internal| internal.advertise.clone());
         let place = cluster::join(config, &data_dir, &node_key, advertise, clock).await?;
@@ -261,10 +264,17 @@ fn sending(config: &Config) -> SenderConfig {
     }
 }
 
-async fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} ({key})"))?;
+fn bind(key: &str, listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = listen_on(listen).with_context(|| format!("cannot listen on {listen} ({key})"))?;
     let address = listener.local_addr().context("a listener has no address")?;
     Ok((listener, address))
+}
+
+fn listen_on(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?; // As every listener of a service that is restarted.
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 /// The connections to other nodes.
