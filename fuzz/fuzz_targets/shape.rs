@@ -84,11 +84,13 @@ fuzz_target!(|input: Input| {
 
 /// Everything that has nothing below it.
 fn places(value: &mut Value) -> Vec<&mut Value> {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => fields.values_mut().flat_map(places).collect(),
-        Value::Array(items) if !items.is_empty() => items.iter_mut().flat_map(places).collect(),
-        leaf => vec![leaf],
+    if value.as_object().is_some_and(|fields| !fields.is_empty()) {
+        return value.as_object_mut().into_iter().flat_map(|fields| fields.values_mut().flat_map(places)).collect();
     }
+    if value.as_array().is_some_and(|items| !items.is_empty()) {
+        return value.as_array_mut().into_iter().flat_map(|items| items.iter_mut().flat_map(places)).collect();
+    }
+    vec![value]
 }
 
 fn check(value: &Value, bytes_max: usize) {
