@@ -10,8 +10,7 @@ use crate::domain::account::limits::REFUSED_MAX;
 use crate::domain::account::{RefusedFor, RefusedRequest, Source};
 use crate::domain::ids::SourceId;
 
-/// A refused request. Stored as [`Remembered`], the number of the refusal (1 byte) and the sealed request, so that the
-/// sweep finds those that are too old.
+/// A request that a source refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub number: u64,
@@ -20,6 +19,7 @@ pub struct Refused {
     pub sealed_request: Bytes,
 }
 
+/// As the sweep reads it: [`Remembered`] first, then the number of the refusal (1 byte) and the sealed request.
 pub(super) fn encode(refused: &RefusedRequest) -> Vec<u8> {
     let remembered = Remembered { at: refused.at, seq: refused.number }.encode();
     [&remembered, &[refused.refused_for.number()][..], &refused.sealed_request].concat()
