@@ -9,7 +9,10 @@ use std::time::Duration;
 
 /// How long one that drips waits between two bytes.
 const DRIP: Duration = Duration::from_secs(1);
-/// What one that never ends writes at a time.
+/// How long one that never ends waits between two pieces, and how long they are. Faster would only cost the machine.
+const TRICKLE: Duration = Duration::from_millis(5);
+const PIECE_BYTES: usize = 4 * 1024;
+/// What one that floods writes at a time.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// What a receiver does instead of answering.
@@ -73,8 +76,10 @@ impl Behaviour {
             }
             Self::NeverEnds => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
-                let chunk = [format!("{CHUNK_BYTES:x}\r\n").as_bytes(), &filler, b"\r\n"].concat();
-                while !stop.load(Ordering::SeqCst) {
+                stream.set_read_timeout(Some(TRICKLE))?;
+                let piece = &filler[..PIECE_BYTES];
+                let chunk = [format!("{PIECE_BYTES:x}\r\n").as_bytes(), piece, b"\r\n"].concat();
+                while !stop.load(Ordering::SeqCst) && !matches!(stream.read(&mut taken), Ok(0)) {
                     write(stream, &chunk)?;
                 }
             }
