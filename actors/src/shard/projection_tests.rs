@@ -297,7 +297,7 @@ impl Model {
             assert_eq!(stored, known.collect::<Vec<_>>(), "what {endpoint} was not given");
         }
         for (source, state) in &self.account.sources {
-            let stored = reads.refused(name, (source, state), 0, usize::MAX).unwrap();
+            let stored = reads.refused(name, (source, state), 0, usize::MAX, Timestamp(0)).unwrap();
             let known = self.refused.get(source).into_iter().flat_map(BTreeMap::values);
             let stored: Vec<_> = stored.into_iter().map(|one| (one.number, one.at, one.sealed_request)).collect();
             let known: Vec<_> = known.map(|one| (one.number, one.at, one.sealed_request.clone())).collect();
@@ -380,6 +380,13 @@ fn a_source_keeps_the_last_requests_it_refused() {
     assert_eq!(counts[many..], [256, 256, 254]);
     let rows = store.scan(&family_range(shard, Family::Refused), Direction::Forward, usize::MAX).unwrap();
     assert_eq!(rows.len(), 254, "those that are too far behind are gone");
+    // The sweep was not there, and those that came within the last seven days count all the same.
+    let (reads, name) = (Reads::new(Arc::clone(&store), SHARDS), &model.account.id);
+    let source = (&id("source", 0), &model.account.sources[&id("source", 0)]);
+    let left = |now| reads.refused(name, source, 0, usize::MAX, now).unwrap().len();
+    let last_at = u64::try_from(many + 3).unwrap() * 1000;
+    let after = |at: u64| Timestamp(at + 7 * 24 * 3_600 * 1000);
+    assert_eq!([left(after(last_at)), left(after(last_at - 1)), left(after(last_at - 2001))], [0, 1, 3]);
 }
 
 #[test]

@@ -185,8 +185,9 @@ impl Reads {
         source: (&SourceId, &Source),
         from: u64,
         limit: usize,
+        now: Timestamp,
     ) -> Result<Vec<Refused>, ReadError> {
-        source_rows::refused(&*self.store, self.place(account), source, from, limit)
+        source_rows::refused(&*self.store, self.place(account), source, from, limit, now)
     }
 
     /// Whether every delivery id of a webhook was accepted before, as far back as they are remembered.

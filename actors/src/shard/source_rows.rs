@@ -5,7 +5,7 @@ use steward_cluster::clock::Timestamp;
 use steward_cluster::store::{Direction, StateStore};
 
 use super::ReadError;
-use super::rows::{Family, Place, Remembered};
+use super::rows::{Family, Place, REMEMBERED_FOR, Remembered};
 use crate::domain::account::limits::REFUSED_MAX;
 use crate::domain::account::{RefusedFor, RefusedRequest, Source};
 use crate::domain::ids::SourceId;
@@ -33,16 +33,21 @@ fn decode(place: Place<'_>, value: &Bytes) -> Result<Refused, ReadError> {
     Ok(Refused { number, at, refused_for, sealed_request })
 }
 
-/// The requests a source refused, oldest first, from a number on.
+/// The requests a source refused, oldest first, from a number on. Those too old to count are left out, whether the sweep has
+/// been there or not: their delivery ids are forgotten too.
 pub(super) fn refused(
     store: &dyn StateStore,
     place: Place<'_>,
     (id, source): (&SourceId, &Source),
     from: u64,
     limit: usize,
+    now: Timestamp,
 ) -> Result<Vec<Refused>, ReadError> {
     let oldest = source.next_refused.saturating_sub(REFUSED_MAX);
     let range = place.owned_seqs(Family::Refused, id, from.max(oldest), u64::MAX);
-    let rows = store.scan(&range, Direction::Forward, limit)?;
-    rows.iter().map(|(_, value)| decode(place, value)).collect()
+    // As many as there are places.
+    let rows = store.scan(&range, Direction::Forward, usize::MAX)?;
+    let refused = rows.iter().map(|(_, value)| decode(place, value));
+    let counts = |refused: &Result<Refused, _>| refused.as_ref().map_or(true, |one| now.since(one.at) < REMEMBERED_FOR);
+    refused.filter(counts).take(limit).collect()
 }

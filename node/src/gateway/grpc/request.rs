@@ -77,7 +77,7 @@ impl Webhooks {
         let from = page::start(&request.page_token)?;
         let from = from.map(|text| text.parse().map_err(|_| page::unknown_token())).transpose()?.unwrap_or_default();
         let known = self.0.sources.find(&source.token, &self.0.router, &self.0.sealer, &correlation)?;
-        let found = self.0.router.reads().refused(writer.account(), (&id, &source), from, size)?;
+        let found = self.0.router.reads().refused(writer.account(), (&id, &source), from, size, self.0.clock.now())?;
         let next = found.last().filter(|_| found.len() == size).map(|last| page::token(&(last.number + 1).to_string()));
         let requests = found.iter().map(|refused| self.shown_refused(&known, refused)).collect::<Result<_, _>>()?;
         Ok(pb::ListRefusedRequestsResponse { requests, next_page_token: next.unwrap_or_default() })
@@ -119,7 +119,8 @@ impl Webhooks {
     /// Refused requests whose signature holds by now become events, and are kept as refused no longer.
     async fn refused_again(&self, mut again: Again, state: &Source) -> Result<pb::ReprocessRequestsResponse, Refused> {
         let limit = usize::try_from(REFUSED_MAX).unwrap_or(usize::MAX);
-        let found = self.0.router.reads().refused(again.writer.account(), (&again.source, state), 0, limit)?;
+        let (reads, now) = (self.0.router.reads(), self.0.clock.now());
+        let found = reads.refused(again.writer.account(), (&again.source, state), 0, limit, now)?;
         let (mut done, mut seen) = (vec![], BTreeSet::new());
         let window = again.since..again.until;
         for refused in found.into_iter().filter(|refused| window.contains(&refused.at)) {
