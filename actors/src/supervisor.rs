@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -12,10 +13,11 @@ pub fn spawn_on<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     let counted = Counted::new(name);
-    runtime.spawn(async move {
-        let _counted = counted;
-        future.await
-    })
+    // As a block that awaits it, the task would have room for the future twice.
+    runtime.spawn(future.map(move |ended| {
+        drop(counted);
+        ended
+    }))
 }
 
 /// Starts a named task on the runtime of the caller and counts it while it runs.

@@ -13,6 +13,9 @@ use tokio::time::{interval, timeout};
 /// How often a slow peer sends a byte.
 const DRIP_EVERY: Duration = Duration::from_secs(2);
 
+/// When one that was cut comes back. Sooner, and ten thousand of them would take the machine's cores by connecting.
+const RETURN_AFTER: Duration = Duration::from_secs(20);
+
 /// What a deaf peer asks for, and how often at first: more than sockets hold.
 const PAGE: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
 const PAGES: usize = 1_000;
@@ -57,7 +60,7 @@ impl Slow {
             let (is_over, connected, cut) = (Arc::clone(&is_over), Arc::clone(&connected), Arc::clone(&cut));
             let kind = Kind::CHEAP[number % Kind::CHEAP.len()];
             peers.spawn(async move {
-                let mut beat = interval(DRIP_EVERY);
+                let mut beat = interval(RETURN_AFTER);
                 while !is_over.load(Ordering::SeqCst) {
                     beat.tick().await;
                     let Ok(stream) = connect(kind, &address).await else { continue };

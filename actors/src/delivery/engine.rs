@@ -21,7 +21,6 @@ use super::post::{Addressed, unanswered};
 use super::queue::{Item, PATIENCE, Queue, Report, Way};
 use super::send::{Post, unreadable};
 use super::sieve::Sieve;
-use super::slots::Share;
 use super::width::Width;
 use crate::domain::account::limits::PENDING_MAX;
 use crate::domain::account::{Account, Answer, Command, DeliveryOutcome, Endpoint, Reported};
@@ -62,7 +61,6 @@ struct Engine<'p> {
     sieve: Sieve,
     queue: Queue,
     width: Width,
-    share: Share,
     rate: Option<Rate>,
     /// Until when the circuit is open.
     circuit: Option<Duration>,
@@ -95,7 +93,6 @@ impl<'p> Engine<'p> {
             sieve,
             queue,
             width: Width::default(),
-            share: post.slots.share(&key.0),
             rate,
             circuit: None,
             has_news: true,
@@ -224,7 +221,7 @@ impl<'p> Engine<'p> {
     }
 
     fn post_one(&self, seq: u64, body: Option<Bytes>) -> BoxFuture<'p, (u64, DeliveryOutcome)> {
-        let (post, key, addressed, share) = (self.post, self.key, self.addressed.clone(), Arc::clone(&self.share));
+        let (post, key, addressed) = (self.post, self.key, self.addressed.clone());
         let posting = async move {
             let addressed = match addressed {
                 Ok(addressed) => addressed,
@@ -239,7 +236,7 @@ impl<'p> Engine<'p> {
                 let id = message::id(&key.0, &key.1, seq);
                 addressed.post(&id, body, &*post.clock, post.timeout).await
             };
-            (seq, post.slots.post(&share, posting).await)
+            (seq, post.slots.post(key, posting).await)
         };
         posting.boxed()
     }

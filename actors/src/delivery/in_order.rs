@@ -52,7 +52,7 @@ pub(super) async fn drain(post: &Post, key: &EndpointKey) {
                         let body = message::document(&key.0, &entry).to_string().into();
                         let id = message::id(&key.0, &key.1, entry.seq);
                         let posting = addressed.post(&id, body, &*post.clock, post.timeout);
-                        post.slots.post(&post.slots.share(&key.0), posting).await
+                        post.slots.post(key, posting).await
                     }
                     Err(error) => super::post::unanswered(error, Duration::ZERO),
                 };

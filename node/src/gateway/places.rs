@@ -3,8 +3,8 @@
 //! Both servers seat each connection they accept ([`Places::seat`]) and serve the [`Seated`] stream.
 //!
 //! # Invariants
-//! - **C1 bounded**: no more connections are served than there are places, and connections that are not spared hold no
-//!   more bytes than allowed.
+//! - **C1 bounded**: no more connections are served than there are places; those that are not spared hold no more bytes
+//!   than allowed, but for a little each, and count until they have ended.
 //! - **C2 no hostage**: who waits for a place gets that of the connection that has waited longest for its peer, unless all
 //!   of them are spared.
 //! - **C3 deaf**: a connection whose peer takes nothing of what is sent to it for a while is cut.
@@ -16,25 +16,26 @@
 //! - By how long a peer keeps us waiting, not by its address: behind a proxy all of them have one.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use metrics::Counter;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 use crate::metrics::{self as named, Listener};
 
-/// Bytes that all connections of a port may hold which wait for the rest of a request.
-const HELD_BYTES_MAX: usize = 64 << 20;
-/// A connection that holds less is not worth cutting for its bytes.
+/// Bytes of requests that are not whole yet: of a port, and of a connection that is not worth cutting for them.
+const HELD_BYTES_MAX: usize = 32 << 20;
 const HELD_BYTES_SMALL: usize = 4 << 10;
 /// How long a peer may take nothing of what is sent to it.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,8 +52,11 @@ pub(crate) struct Places {
     /// Numbers connections, and their waits, in the order they begin.
     turn: AtomicU64,
     held: AtomicUsize,
-    /// Connections that were cut and have not ended yet.
+    /// Connections that were cut and have not ended yet, and what they hold.
     leaving: AtomicUsize,
+    leaving_bytes: AtomicUsize,
+    /// Connections that read on when there are bytes free, by their numbers.
+    stalled: Mutex<HashMap<u64, Waker>>,
     /// Somebody has no place.
     is_wanted: AtomicBool,
     someone_waits: Notify,
@@ -65,8 +69,9 @@ pub(crate) struct Place {
     since: AtomicU64,
     is_spared: AtomicBool,
     is_cut: AtomicBool,
-    /// Bytes that came since then.
+    /// Bytes that came since then, and how many they were when it was cut.
     held: AtomicUsize,
+    held_when_cut: AtomicUsize,
     serving: AtomicWaker,
 }
 
@@ -86,6 +91,8 @@ impl Places {
             turn: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
+            leaving_bytes: AtomicUsize::new(0),
+            stalled: Mutex::default(),
             is_wanted: AtomicBool::new(false),
             someone_waits: Notify::new(),
             cut,
@@ -101,6 +108,7 @@ impl Places {
             is_spared: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            held_when_cut: AtomicUsize::new(0),
             serving: AtomicWaker::new(),
         });
         self.seated.lock().insert(number, Arc::clone(&place));
@@ -158,7 +166,7 @@ impl Places {
     /// Cuts until a quarter of what may be held is free.
     fn relieve(&self) {
         for place in self.waiting() {
-            if self.held.load(Ordering::Relaxed) <= self.held_bytes_max / 4 * 3 {
+            if self.held_by_the_rest() <= self.held_bytes_max / 4 * 3 {
                 return;
             }
             if place.may_be_cut() && place.held.load(Ordering::Relaxed) >= HELD_BYTES_SMALL {
@@ -168,17 +176,31 @@ impl Places {
     }
 
     fn cut(&self, place: &Place) {
+        let _no_seat_ends = self.seated.lock();
         if place.is_cut.swap(true, Ordering::SeqCst) {
-            return;
+            return; // Or it has ended meanwhile.
         }
         self.leaving.fetch_add(1, Ordering::SeqCst);
-        self.let_go(place);
+        let held = place.held.load(Ordering::Relaxed);
+        place.held_when_cut.store(held, Ordering::Relaxed);
+        self.leaving_bytes.fetch_add(held, Ordering::Relaxed);
         place.serving.wake();
         self.cut.increment(1);
     }
 
     fn let_go(&self, place: &Place) {
-        self.held.fetch_sub(place.held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        let held = place.held.swap(0, Ordering::Relaxed);
+        if held > 0 && self.held.fetch_sub(held, Ordering::Relaxed) > self.held_bytes_max {
+            std::mem::take(&mut *self.stalled.lock()).into_values().for_each(Waker::wake);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.held_bytes_max
+    }
+
+    fn held_by_the_rest(&self) -> usize {
+        self.held.load(Ordering::Relaxed).saturating_sub(self.leaving_bytes.load(Ordering::Relaxed))
     }
 }
 
@@ -219,19 +241,35 @@ impl Seat {
             return;
         }
         self.place.held.fetch_add(bytes, Ordering::Relaxed);
-        if self.places.held.fetch_add(bytes, Ordering::Relaxed) + bytes > self.places.held_bytes_max {
+        self.places.held.fetch_add(bytes, Ordering::Relaxed);
+        if self.places.held_by_the_rest() > self.places.held_bytes_max {
             self.places.relieve();
         }
+    }
+
+    /// Whether more bytes have to wait until those that were cut have given theirs back.
+    fn stalls(&self, cx: &Context<'_>) -> bool {
+        let holds_little = || !self.place.may_be_cut() || self.place.held.load(Ordering::Relaxed) < HELD_BYTES_SMALL;
+        if !self.places.is_over() || holds_little() {
+            return false;
+        }
+        self.places.stalled.lock().insert(self.number, cx.waker().clone());
+        self.places.is_over() // What was given back before the waker was there has woken nobody.
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.places.let_go(&self.place);
-        self.places.seated.lock().remove(&self.number);
-        if self.place.is_cut.load(Ordering::SeqCst) {
+        let mut seated = self.places.seated.lock();
+        seated.remove(&self.number);
+        if self.place.is_cut.swap(true, Ordering::SeqCst) {
             self.places.leaving.fetch_sub(1, Ordering::SeqCst);
+            let held = self.place.held_when_cut.load(Ordering::Relaxed);
+            self.places.leaving_bytes.fetch_sub(held, Ordering::Relaxed);
         }
+        drop(seated);
+        self.places.let_go(&self.place);
+        self.places.stalled.lock().remove(&self.number);
     }
 }
 
@@ -266,10 +304,7 @@ impl<S> Seated<S> {
         let place = &self.seat.place;
         place.serving.register(cx.waker());
         if place.is_cut.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the place was needed for another connection",
-            ));
+            return Err(io::ErrorKind::ConnectionAborted.into()); // Another connection needed the place.
         }
         Ok(())
     }
@@ -282,6 +317,18 @@ impl<S> Seated<S> {
                 self.opening = None;
             }
         }
+    }
+}
+
+impl Seated<TcpStream> {
+    /// Waits until something came, or the end. By a look at it: a new connection counts as ready to be read.
+    pub(crate) async fn begins(&self) -> io::Result<()> {
+        let mut first = [0];
+        poll_fn(|cx| {
+            self.check(cx)?;
+            self.stream.poll_peek(cx, &mut ReadBuf::new(&mut first)).map_ok(drop)
+        })
+        .await
     }
 }
 
@@ -301,6 +348,9 @@ impl<S: AsyncWrite> Seated<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Seated<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
+        if self.seat.stalls(cx) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
@@ -346,96 +396,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Seated<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-
-    use super::*;
-
-    const HELD_MAX: usize = 64 << 10;
-    const SHORT: Duration = Duration::from_millis(50);
-
-    fn places(max: usize) -> Arc<Places> {
-        Places::with(max, HELD_MAX, SHORT, Counter::noop())
-    }
-
-    /// A connection with a place, and its peer.
-    async fn connect(places: &Arc<Places>) -> (Seated<DuplexStream>, DuplexStream) {
-        let (here, there) = duplex(HELD_MAX);
-        (places.seat(here).await, there)
-    }
-
-    async fn is_cut(seated: &mut Seated<DuplexStream>) -> bool {
-        let mut taken = [0];
-        match tokio::time::timeout(SHORT, seated.read(&mut taken)).await {
-            Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionAborted,
-            Ok(Ok(_)) | Err(_) => false,
-        }
-    }
-
-    #[tokio::test]
-    async fn the_longest_wait_loses_its_place() {
-        let places = places(3);
-        let [mut first, mut second, mut third] =
-            [connect(&places).await, connect(&places).await, connect(&places).await];
-        first.0.seat().spare();
-        second.0.seat().spare();
-        second.0.seat().wait();
-        let seated = tokio::join!(connect(&places), async {
-            assert!(is_cut(&mut third.0).await);
-            drop(third);
-        });
-        assert!(!is_cut(&mut first.0).await && !is_cut(&mut second.0).await);
-        drop(seated);
-    }
-
-    #[tokio::test]
-    async fn who_finds_everybody_spared_waits_until_one_waits_for_its_peer() {
-        let places = places(1);
-        let (mut seated, _peer) = connect(&places).await;
-        seated.seat().spare();
-        let mut newcomer = Box::pin(connect(&places));
-        let too_early = tokio::time::timeout(SHORT, &mut newcomer).await;
-        assert!(too_early.is_err() && !is_cut(&mut seated).await);
-        seated.seat().wait();
-        let placed = tokio::join!(newcomer, async {
-            assert!(is_cut(&mut seated).await);
-            drop(seated);
-        });
-        drop(placed);
-    }
-
-    #[tokio::test]
-    async fn bytes_of_requests_that_are_not_whole_have_a_limit() {
-        let places = places(100);
-        let mut connections = vec![];
-        for _ in 0..9 {
-            let (mut seated, mut peer) = connect(&places).await;
-            peer.write_all(&[b'x'; 8 << 10]).await.unwrap();
-            seated.read_exact(&mut [0; 8 << 10]).await.unwrap();
-            connections.push((seated, peer));
-        }
-        let mut cut = vec![];
-        for (seated, _) in &mut connections {
-            cut.push(is_cut(seated).await);
-        }
-        assert_eq!(cut, [true, true, true, false, false, false, false, false, false]);
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_does_not_begin_is_cut() {
-        let (seated, mut peer) = connect(&places(1)).await;
-        let mut seated = seated.opening_within(3, SHORT);
-        peer.write_all(b"ab").await.unwrap();
-        seated.read_exact(&mut [0; 2]).await.unwrap();
-        assert_eq!(seated.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_takes_nothing_is_cut() {
-        let (mut seated, mut peer) = connect(&places(1)).await;
-        seated.write_all(&[0; HELD_MAX]).await.unwrap();
-        peer.read_exact(&mut [0; 4]).await.unwrap();
-        seated.write_all(&[0; 4]).await.unwrap();
-        assert_eq!(seated.write_all(&[0]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use steward_actors::supervisor;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::arriving::Arriving;
@@ -89,12 +90,20 @@ async fn connection(
     stop: CancellationToken,
 ) {
     let _open = Open::new();
+    let begun = tokio::select! {
+        begun = timeout(HEAD_TIMEOUT, seated.begins()) => begun,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(begun, Ok(Ok(()))) {
+        return; // A peer that says nothing has cost no buffers yet.
+    }
     let seat = Arc::clone(seated.seat());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (state, forwarder, seat) = (Arc::clone(&state), forwarder.clone(), Arc::clone(&seat));
         request.headers_mut().insert(admission::CLIENT, client.clone());
         let (request, rest) = Arriving::split(request, &seat);
-        async move {
+        // In a box: it takes more than the rest of the connection, which may be idle.
+        Box::pin(async move {
             let reply = match forwarder {
                 None => handle(&state, request).await,
                 Some(forwarder) => {
@@ -105,7 +114,7 @@ async fn connection(
             rest.drain().await;
             seat.wait();
             Ok::<_, Infallible>(reply)
-        }
+        })
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);

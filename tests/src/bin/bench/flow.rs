@@ -8,7 +8,9 @@ use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
 use steward_cluster::clock::Clock;
 use steward_proto::webhook::v1::webhook_service_client::WebhookServiceClient;
-use steward_proto::webhook::v1::{CreateEndpointRequest, PauseEndpointRequest, ResumeEndpointRequest};
+use steward_proto::webhook::v1::{
+    CreateEndpointRequest, DeleteEndpointRequest, PauseEndpointRequest, ResumeEndpointRequest,
+};
 
 use crate::figure::real;
 use crate::inbox::{Source, signed, source_of};
@@ -53,6 +55,12 @@ pub(crate) async fn resume(api: &Api, account: &str, endpoint: &str) -> anyhow::
     let asked = ResumeEndpointRequest { account_id: account.to_owned(), endpoint_id: endpoint.to_owned() };
     let resumed = WebhookServiceClient::new(api.clone()).resume_endpoint(asked).await;
     resumed.map(drop).context("an endpoint cannot be resumed")
+}
+
+pub(crate) async fn delete_endpoint(api: &Api, account: &str, endpoint: &str) -> anyhow::Result<()> {
+    let asked = DeleteEndpointRequest { account_id: account.to_owned(), endpoint_id: endpoint.to_owned() };
+    let deleted = WebhookServiceClient::new(api.clone()).delete_endpoint(asked).await;
+    deleted.map(drop).context("an endpoint cannot be deleted")
 }
 
 /// A flow in an open loop. What the first source takes goes to the receiver; what the others take does not.
