@@ -31,7 +31,7 @@ const SENDERS: usize = 8;
 const SEED: u64 = 23;
 const SLOW: usize = if cfg!(feature = "chaos") { 10_000 } else { 300 };
 /// Connections a node takes; fewer than there are slow ones.
-const PLACES: usize = if cfg!(feature = "chaos") { 4_096 } else { 200 };
+const PLACES: usize = if cfg!(feature = "chaos") { 3_072 } else { 200 };
 /// Descriptors of this test beside those of the slow ones.
 const FILES_RESERVE: u64 = 1_000;
 const TURNS: usize = if cfg!(feature = "chaos") { 5 } else { 1 };

@@ -224,7 +224,7 @@ impl Default for Node {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: loopback(7420), body_bytes_max: 1024 * 1024, connections_max: 4_096 }
+        Self { listen: loopback(7420), body_bytes_max: 1024 * 1024, connections_max: 3_072 }
     }
 }
 

@@ -35,7 +35,7 @@ use tokio::time::Sleep;
 use crate::metrics::{self as named, Listener};
 
 /// Bytes of requests that are not whole yet: of a port, and of a connection that is not worth cutting for them.
-const HELD_BYTES_MAX: usize = 32 << 20;
+const HELD_BYTES_MAX: usize = 16 << 20;
 const HELD_BYTES_SMALL: usize = 4 << 10;
 /// How long a peer may take nothing of what is sent to it.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -260,6 +260,8 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.places.let_go(&self.place);
+        self.places.stalled.lock().remove(&self.number);
         let mut seated = self.places.seated.lock();
         seated.remove(&self.number);
         if self.place.is_cut.swap(true, Ordering::SeqCst) {
@@ -267,9 +269,6 @@ impl Drop for Seat {
             let held = self.place.held_when_cut.load(Ordering::Relaxed);
             self.places.leaving_bytes.fetch_sub(held, Ordering::Relaxed);
         }
-        drop(seated);
-        self.places.let_go(&self.place);
-        self.places.stalled.lock().remove(&self.number);
     }
 }
 

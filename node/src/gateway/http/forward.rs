@@ -39,8 +39,9 @@ where
 {
     take_private(request.headers_mut());
     let answer = match read(forwarder, body_bytes_max, request).await {
-        Read::Call(asked, head, body) => forwarder.run(&Call::from_client(asked, head, body), here).await,
-        Read::Unnamed(request) => here(request).await,
+        // In boxes: a request that waits for its body needs no room for what comes after it.
+        Read::Call(asked, head, body) => Box::pin(forwarder.run(&Call::from_client(asked, head, body), here)).await,
+        Read::Unnamed(request) => Box::pin(here(request)).await,
         Read::Refused(reply) => return reply,
     };
     answer.map(|body| Either::Right(body.map_err(io::Error::other).boxed_unsync()))

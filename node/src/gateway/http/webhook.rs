@@ -107,6 +107,18 @@ where
     let gateway = &state.gateway;
     source.admission.check(&head.headers, gateway.clock.monotonic())?;
     let raw = body::read(body, state.body_bytes_max).await?;
+    // In a box: a request that waits for its body needs no room for what comes after it.
+    Box::pin(accept_body(state, source, head, raw, correlation)).await
+}
+
+async fn accept_body(
+    state: &HttpState,
+    source: &Arc<KnownSource>,
+    head: Parts,
+    raw: Bytes,
+    correlation: &CorrelationId,
+) -> Result<Reply, Refused> {
+    let gateway = &state.gateway;
     let (started, received_at) = (gateway.clock.monotonic(), gateway.clock.now());
     let judged = judge(source, &head, raw.clone(), received_at, state.body_bytes_max);
     let Judged { outcome, body, is_as_sent } = match judged {
