@@ -54,6 +54,7 @@ families: idle log verify ingest hot egress hostile accounts cluster; parts of t
 const EVENTS: usize = 1_000_000;
 
 /// What to measure, and with what.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) steward: PathBuf,
     /// Where `make bench-peers` put the peers.
