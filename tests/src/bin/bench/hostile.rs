@@ -47,11 +47,11 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
             measured: settings.measured * LONGER,
         };
         runs.alone.push(flow("alone").pass(&node, &mut receiver).await?);
+        let before = *before.get_or_insert(rss_mb(node.pid())?);
         make_all(&api, &sources, &friendly).await?;
         runs.answering.push(flow("answering").pass(&node, &mut receiver).await?);
         delete_all(&api, &sources, &friendly).await?;
         crowd.clear().await?;
-        let before = *before.get_or_insert(rss_mb(node.pid())?);
         make_all(&api, &sources, &hostile).await?;
         runs.hostile.push(flow("hostile").pass(&node, &mut receiver).await?);
         runs.grown_mb.push(rss_mb(node.pid())? - before);
