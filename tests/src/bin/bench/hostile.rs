@@ -58,9 +58,8 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
         delete_all(&api, &sources, &hostile).await?;
         let p99 = |passed: &[Passed]| passed.last().map_or(0.0, |passed| flow::ms(&passed.delivered, 0.99));
         let (alone, answering, hostile) = (p99(&runs.alone), p99(&runs.answering), p99(&runs.hostile));
-        let text =
-            format!("# run {run}: p99 {alone:.2} ms alone, {answering:.2} ms beside 24 that answer, {hostile:.2} ms");
-        figure::say(&text);
+        let text = format!("{alone:.2} ms alone, {answering:.2} beside 24 that answer, {hostile:.2} beside 24 hostile");
+        figure::say(&format!("# run {run}: p99 {text}"));
     }
     tell(report, &runs);
     Ok(())
