@@ -61,6 +61,8 @@ pub(crate) struct Group<T> {
     /// The newest term an entry was committed in while this node led it.
     ready_term: u64,
     written: Vote,
+    /// Changes of members that are committed up to here are written, if there are any.
+    looked_for_changes: u64,
     mark: Option<LogIndex>,
     /// Whether the members changed since they were written.
     owes_members: bool,
@@ -95,6 +97,7 @@ impl<T> Group<T> {
             role: Role::Follower { leader: None },
             ready_term: 0,
             written,
+            looked_for_changes: written.commit,
             mark: None,
             owes_members: known.is_new,
             in_store: known.applied.0.max(known.resumed.0),

@@ -89,10 +89,17 @@ impl<T> Group<T> {
             writing.batch.push(self.shard, kind, Term(entry.term), LogIndex(entry.index), &entry.data);
         }
         self.node.mut_store().append(&entries);
-        if let Some(vote) = vote.filter(|vote| self.node.store().has_change(self.written.commit, vote.commit)) {
+        if let Some(vote) = vote.filter(|vote| self.passes_change(vote.commit)) {
             pending.batch = self.write_vote(vote, writing);
         }
         pending
+    }
+
+    /// Whether a change of members is committed by now that was not when this was asked last. Never looks at an entry twice:
+    /// a log has many behind the last commit index that was written.
+    fn passes_change(&mut self, commit: u64) -> bool {
+        let behind = std::mem::replace(&mut self.looked_for_changes, commit).max(self.written.commit);
+        self.node.store().has_change(behind, commit)
     }
 
     /// The commit index is written along with a vote, and when it passes a change of members. A node that forgot that a
