@@ -229,8 +229,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn tick(&mut self) {
-        self.life.iter_mut().for_each(|life| life.core.tick());
+    /// The clock moves, by more than one tick when the driver slept because all groups do.
+    pub(crate) fn tick(&mut self, ticks: usize) {
+        if let Some(life) = &mut self.life {
+            life.core.tick(ticks);
+        }
     }
 
     /// A sign of life from a node in its so manyeth life.

@@ -114,7 +114,7 @@ impl Sim {
             self.restart(at)?;
             if self.wall.is_multiple_of(2 * self.slowness[at]) {
                 self.network.say_alive(&mut self.nodes, at);
-                self.nodes[at].tick();
+                self.nodes[at].tick(1);
                 self.leave(at)?;
             }
             self.turn(at);
@@ -292,7 +292,7 @@ impl Sim {
         (0..self.nodes.len()).for_each(|at| self.network.say_alive(&mut self.nodes, at));
         for (node, slowness) in self.nodes.iter_mut().zip(&self.slowness) {
             if self.wall.is_multiple_of(*slowness) {
-                node.tick();
+                node.tick(self.rng.random_range(1..=4));
             }
         }
     }

@@ -25,7 +25,7 @@ impl FrameSink for DriverHandle {
 async fn members_if_leader(driver: DriverHandle, shard: ShardId) -> Option<Vec<NodeId>> {
     answer(|told| driver.read(shard, told)).await?.ok()?;
     let details = answer(|told| driver.inspect(told)).await?;
-    let detail = details.into_iter().find(|detail| detail.shard == shard)?;
+    let detail = details.iter().find(|detail| detail.shard == shard)?;
     match detail.status.role {
         Role::Leader { ready: true, .. } => Some(detail.members.all().collect()),
         Role::Leader { ready: false, .. } | Role::Follower { .. } => None,

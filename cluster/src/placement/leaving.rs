@@ -47,9 +47,9 @@ impl Leaving {
             look.tick().await;
             let Some(details) = answer(|told| self.driver.inspect(told)).await else { continue };
             let view = Arc::clone(&self.view.borrow());
-            let doubtful = self.doubtful(details, &view);
+            let doubtful = self.doubtful(&details, &view);
             let mut asked = vec![];
-            for detail in &doubtful {
+            for detail in doubtful {
                 asked.push(self.settle(detail, &view));
             }
             stream::iter(asked).buffer_unordered(ASKED_AT_ONCE_MAX).collect::<Vec<()>>().await;
@@ -57,7 +57,7 @@ impl Leaving {
     }
 
     /// The replicas that may be out.
-    fn doubtful(&mut self, details: Vec<ShardDetail>, view: &View) -> Vec<ShardDetail> {
+    fn doubtful<'a>(&mut self, details: &'a [ShardDetail], view: &View) -> Vec<&'a ShardDetail> {
         let now = self.clock.monotonic();
         let unknown: BTreeSet<ShardId> =
             details.iter().filter(|detail| detail.members.is_unknown()).map(|detail| detail.shard).collect();
@@ -65,7 +65,7 @@ impl Leaving {
         for shard in unknown {
             self.unknown_since.entry(shard).or_insert(now);
         }
-        details.into_iter().filter(|detail| self.is_doubtful(detail, view, now)).collect()
+        details.iter().filter(|detail| self.is_doubtful(detail, view, now)).collect()
     }
 
     fn is_doubtful(&self, detail: &ShardDetail, view: &View, now: Duration) -> bool {

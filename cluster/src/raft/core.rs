@@ -81,7 +81,7 @@ impl<T> Core<T> {
             touched: Vec::with_capacity(shards),
             is_touched: vec![false; shards],
             untold: Vec::new(),
-            links: Links::new(config.elections.silence_min),
+            links: Links::new(config.elections.lost_after()),
             leaving: Vec::new(),
             left: VecDeque::new(),
             batches: VecDeque::new(),
@@ -98,17 +98,22 @@ impl<T> Core<T> {
         Ok(core)
     }
 
-    /// Moves the clock of every group that has peers and is awake.
-    pub fn tick(&mut self) {
+    /// Moves the clock of every group that has peers and is awake, by one tick: groups that woke meanwhile have not waited
+    /// for longer. Silence of nodes is counted in all `ticks` since the last call. False when every group sleeps, so that
+    /// nothing can come of the next calls before the ticks of a silence, or an input.
+    pub fn tick(&mut self, ticks: usize) -> bool {
         self.tell_commits();
-        for node in self.links.tick() {
+        for node in self.links.tick(ticks) {
             self.lost(node);
         }
+        let mut is_awake = false;
         for at in 0..self.config.shards {
             if self.groups[usize::from(at)].as_mut().is_some_and(Group::tick) {
                 self.touch(at);
+                is_awake = true;
             }
         }
+        is_awake
     }
 
     /// Tells followers what is committed, where no entry did meanwhile. A message of its own for each commit would double

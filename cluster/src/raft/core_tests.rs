@@ -58,7 +58,7 @@ impl Trio {
     fn led() -> Self {
         let mut trio = Self([1, 2, 3].map(|id| node(id, &[1, 2, 3])));
         while !trio.committed().iter().all(|committed| *committed > LogIndex(0)) {
-            trio.0[0].0.tick();
+            trio.0[0].0.tick(1);
             trio.talk();
         }
         trio
@@ -130,7 +130,9 @@ fn a_replica_without_a_state_does_not_vote() {
     assert_eq!(sent(&mut core, &mut log), [MessageType::MsgHeartbeatResponse]);
     assert!(matches!(core.status(SHARD).map(|status| status.role), Some(Role::Follower { leader: Some(NodeId(1)) })));
     // Its leader is silent for so long that nothing but its empty log speaks against a candidate.
-    (0..100).for_each(|_| core.tick());
+    for _ in 0..100 {
+        core.tick(1);
+    }
     sent(&mut core, &mut log);
     for kind in [MessageType::MsgRequestPreVote, MessageType::MsgRequestVote] {
         core.receive(message(kind, 3, 7));
@@ -149,7 +151,7 @@ fn followers_hear_what_is_committed_with_the_next_entry_or_with_the_next_tick() 
     trio.propose();
     assert_eq!(trio.committed(), [before + 2, before + 1, before + 1].map(LogIndex));
     let (core, log) = &mut trio.0[0];
-    core.tick();
+    core.tick(1);
     let told = messages(core, log);
     let kinds: Vec<MessageType> = told.iter().map(|message| message.message.get_msg_type()).collect();
     assert_eq!(kinds, [MessageType::MsgHeartbeat; 2], "one for each follower");

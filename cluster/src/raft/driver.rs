@@ -18,8 +18,9 @@ use crate::priority;
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
 use crate::raft::handle::{Inbox, Input};
 use crate::raft::installs::Installs;
-use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump, Ticks};
+use crate::raft::pump::{BATCHES_IN_FLIGHT_MAX, Pump};
 use crate::raft::status::StatusBoard;
+use crate::raft::ticks::Ticks;
 use crate::raft::{
     ApplyError, Committed, Core, CoreConfig, DriverFailure, DriverHandle, ElectionTicks, PeerMessage, Role,
     ShardStatus, StartError,
@@ -212,6 +213,7 @@ pub fn start<M: StateMachine>(
         transport: config.transport,
         board: Arc::clone(&board),
         unplugged: Arc::clone(&unplugged),
+        inspected: None,
         is_stopping: false,
     };
     let driver = spawn("steward-driver", config.on_failure, move || {

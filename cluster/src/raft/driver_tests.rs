@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::log::disk::{Disk, DiskFile, FolderDisk};
 use crate::log::{Log, LogConfig};
+use crate::raft::ShardDetail;
 use crate::raft::election::TICK;
 
 const SHARDS: u16 = 64;
@@ -227,6 +228,30 @@ fn all_shards_are_ready_after_one_sync() {
     node.driver.stop();
     let again = open(folder.path(), LogConfig::default(), &[]).unwrap();
     assert!(again.ready().values().all(|term| *term == Term(2)));
+}
+
+#[test]
+fn who_asks_how_shards_stand_gets_the_last_answer_until_something_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open(folder.path(), LogConfig::default(), &[]).unwrap();
+    let terms = node.ready();
+    let handle = node.driver.handle();
+    let ask = || {
+        let (told, answer) = crossbeam_channel::bounded(1);
+        handle.inspect(move |details| told.send(details).unwrap());
+        answer.recv_timeout(PATIENCE).expect("the driver answers")
+    };
+    let at_rest = || (0..10_000).map(|_| (ask(), ask())).find(|(one, other)| Arc::ptr_eq(one, other));
+    let (before, _) = at_rest().expect("nothing happens any more");
+    assert_eq!(before.len(), usize::from(SHARDS));
+
+    node.propose(ShardId(7), terms[&ShardId(7)], "one more").unwrap();
+    let (after, _) = at_rest().expect("nothing happens any more");
+    let applied = |details: &[ShardDetail]| details.iter().map(|detail| detail.status.applied.0).collect::<Vec<_>>();
+    let mut expected = applied(&before);
+    expected[7] += 1;
+    assert_eq!(applied(&after), expected);
+    node.driver.stop();
 }
 
 #[test]

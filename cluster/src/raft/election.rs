@@ -9,6 +9,8 @@ pub const SILENCE: Duration = Duration::from_millis(400);
 
 /// Ticks between two heartbeats of a leader.
 const HEARTBEAT: usize = 2;
+/// Ticks between two signs of life of a node. Only groups that sleep rely on those, and nobody waits for them meanwhile.
+pub(super) const ALIVE: usize = 4;
 
 /// Heartbeat and election times, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,11 @@ impl ElectionTicks {
         Self { heartbeat: HEARTBEAT, silence_min, silence_max: silence_min + silence_min / 2, rest_after: 4 }
     }
 
+    /// The silence after which a node counts as lost: signs of life are rarer than heartbeats, and may be as late.
+    pub(super) fn lost_after(&self) -> usize {
+        self.silence_min + ALIVE.saturating_sub(self.heartbeat)
+    }
+
     /// A silence from the range, moving the seed on.
     pub(crate) fn draw(&self, seed: &mut u64) -> usize {
         let width = u64::try_from(self.silence_max - self.silence_min).unwrap_or(u64::MAX).max(1);
@@ -66,6 +73,7 @@ mod tests {
         assert_eq!((ticks(400).silence_min, ticks(400).silence_max), (8, 12));
         assert_eq!((ticks(1_010).silence_min, ticks(1_010).silence_max), (21, 31));
         assert_eq!(ticks(0).silence_min, 3);
+        assert_eq!((ticks(400).lost_after(), ticks(0).lost_after()), (10, 5));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) enum Input {
     Transfer { shard: ShardId, to: NodeId, told: Told<Result<(), ChangeError>> },
     Leave { shard: ShardId, heard: u64, told: Told<bool> },
     Reseed { shard: ShardId, told: Told<bool> },
-    Inspect { told: Told<Vec<ShardDetail>> },
+    Inspect { told: Told<Arc<[ShardDetail]>> },
     SnapshotTaken { shard: ShardId, index: LogIndex },
     OfferSnapshot { shard: ShardId, index: LogIndex },
     Stop,
@@ -234,7 +234,7 @@ impl DriverHandle {
     }
 
     /// Tells how every shard held here stands.
-    pub fn inspect(&self, told: impl FnOnce(Vec<ShardDetail>) + Send + 'static) {
+    pub fn inspect(&self, told: impl FnOnce(Arc<[ShardDetail]>) + Send + 'static) {
         self.ask(Input::Inspect { told: Box::new(told) });
     }
 

@@ -30,11 +30,12 @@ impl Links {
     }
 
     /// Time passes. Gives the nodes that are lost from now on.
-    pub(crate) fn tick(&mut self) -> Vec<NodeId> {
+    pub(crate) fn tick(&mut self, ticks: usize) -> Vec<NodeId> {
         let mut lost = Vec::new();
         for (node, heard) in &mut self.nodes {
-            heard.silence += 1;
-            if heard.silence == self.silence_max {
+            let before = heard.silence;
+            heard.silence = before.saturating_add(ticks);
+            if before < self.silence_max && heard.silence >= self.silence_max {
                 lost.push(*node);
             }
         }
@@ -50,10 +51,12 @@ mod tests {
     fn a_node_is_lost_once_when_it_is_silent_or_another_process() {
         let mut links = Links::new(3);
         assert!(!links.heard(NodeId(2), 7));
-        assert_eq!([links.tick(), links.tick()], [vec![], vec![]]);
+        assert_eq!([links.tick(1), links.tick(1)], [vec![], vec![]]);
         assert!(!links.heard(NodeId(2), 7));
-        assert_eq!([links.tick(), links.tick(), links.tick()], [vec![], vec![], vec![NodeId(2)]]);
-        assert_eq!(links.tick(), vec![]);
+        assert_eq!([links.tick(1), links.tick(1), links.tick(1)], [vec![], vec![], vec![NodeId(2)]]);
+        assert_eq!([links.tick(1), links.tick(4)], [vec![], vec![]]);
+        assert!(!links.heard(NodeId(2), 7));
+        assert_eq!([links.tick(2), links.tick(2), links.tick(2)], [vec![], vec![NodeId(2)], vec![]]);
         assert!(links.heard(NodeId(2), 8));
     }
 }

@@ -41,6 +41,7 @@ mod pump;
 mod round;
 mod status;
 mod storage;
+mod ticks;
 mod vote;
 mod wire;
 mod work;

@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 
-use crate::clock::Clock;
 use crate::failpoint::{Point, passed};
 use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
-use crate::raft::election::TICK;
 use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
+use crate::raft::ticks::{Due, Ticks};
 use crate::raft::work::Work;
 use crate::raft::{Core, PeerMessage, Proposal, ProposeError, Round, ShardDetail, Transport, metrics};
 
@@ -32,54 +31,10 @@ pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 1;
 const INPUTS_MAX: usize = 1024;
 /// Payload bytes taken from the inbox before a round, so that a batch stays far below what the log takes as one.
 const INPUT_BYTES_MAX: usize = 16 << 20;
-/// Ticks from one sign of life to the next.
-const ALIVE_TICKS: usize = 2;
 /// How soon a full applier is looked at again.
 const BACKLOG_LOOK: Duration = Duration::from_millis(2);
 /// Longer than anybody waits for anything.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// When the clocks of the groups move. Ticks that the thread slept through are not made up for: what it did not see it
-/// can not blame a leader for.
-pub(crate) struct Ticks {
-    clock: Arc<dyn Clock>,
-    next: Duration,
-    /// Until the next sign of life.
-    alive_in: usize,
-    /// The driver had its turn since the last one was due. One whose log takes nothing lets its groups do nothing: it is
-    /// as good as dead to those who sleep relying on it.
-    turned: bool,
-}
-
-impl Ticks {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let next = clock.monotonic() + TICK;
-        Self { clock, next, alive_in: 1, turned: true }
-    }
-
-    fn left(&self) -> Duration {
-        self.next.saturating_sub(self.clock.monotonic())
-    }
-
-    /// Whether a sign of life goes out with this tick.
-    fn is_alive_due(&mut self) -> bool {
-        self.alive_in -= 1;
-        if self.alive_in > 0 {
-            return false;
-        }
-        self.alive_in = ALIVE_TICKS;
-        std::mem::take(&mut self.turned)
-    }
-
-    fn is_due(&mut self) -> bool {
-        let now = self.clock.monotonic();
-        let due = now >= self.next;
-        if due {
-            self.next = now + TICK;
-        }
-        due
-    }
-}
 
 /// The driver thread's state.
 pub(crate) struct Pump {
@@ -94,6 +49,8 @@ pub(crate) struct Pump {
     pub(crate) transport: Option<Box<dyn Transport>>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) unplugged: Arc<AtomicBool>,
+    /// What was told of all shards, and how often the board had changed.
+    pub(crate) inspected: Option<(u64, Arc<[ShardDetail]>)>,
     pub(crate) is_stopping: bool,
 }
 
@@ -103,9 +60,7 @@ impl Pump {
         while !self.unplugged.load(Ordering::Acquire) && !self.is_finished() {
             self.wait();
             self.take_in();
-            if self.ticks.as_mut().is_some_and(Ticks::is_due) {
-                self.tick();
-            }
+            self.pass_time();
             self.work_off();
             if self.may_turn() && self.turn().is_err() {
                 // The log's thread has reported why; nothing can become durable any more.
@@ -115,16 +70,21 @@ impl Pump {
         self.leave();
     }
 
-    fn tick(&mut self) {
-        if let Some(transport) = &mut self.transport
-            && self.ticks.as_mut().is_some_and(Ticks::is_alive_due)
-        {
+    fn pass_time(&mut self) {
+        let Some(ticks) = &mut self.ticks else { return };
+        if self.core.has_work() {
+            ticks.wake();
+        }
+        let Some(Due { ticks: passed, says_alive }) = ticks.due() else { return };
+        if says_alive && let Some(transport) = &mut self.transport {
             transport.alive();
         }
         for (node, boot) in self.inbox.take_signs() {
             self.core.heard(node, boot);
         }
-        self.core.tick();
+        if !self.core.tick(passed) {
+            ticks.rest();
+        }
     }
 
     fn is_finished(&self) -> bool {
@@ -208,7 +168,7 @@ impl Pump {
             }
             Input::Leave { shard, heard, told } => told(self.core.leave(shard, heard)),
             Input::Reseed { shard, told } => told(self.reseed(shard)),
-            Input::Inspect { told } => told(self.details()),
+            Input::Inspect { told } => told(self.inspect()),
             Input::SnapshotTaken { shard, index } => self.core.snapshot_taken(shard, index),
             Input::OfferSnapshot { shard, index } => self.core.offer_snapshot(shard, index),
             Input::Stop => self.is_stopping = true,
@@ -264,6 +224,21 @@ impl Pump {
         begins
     }
 
+    /// What was told last, unless something may have happened since: most who look do so again and again.
+    fn inspect(&mut self) -> Arc<[ShardDetail]> {
+        let now = self.board.changes();
+        if !self.core.has_work()
+            && let Some((then, details)) = &self.inspected
+            && *then == now
+        {
+            return Arc::clone(details);
+        }
+        let details: Arc<[ShardDetail]> = self.details().into();
+        // What the core has taken in and not gone through changes more than the board says.
+        self.inspected = (!self.core.has_work()).then(|| (now, Arc::clone(&details)));
+        details
+    }
+
     fn details(&self) -> Vec<ShardDetail> {
         let detail = |shard: ShardId| {
             let (status, members) = (self.board.read(shard)?, self.core.members(shard)?.clone());
@@ -278,8 +253,11 @@ impl Pump {
     }
 
     fn turn(&mut self) -> Result<(), LogStopped> {
+        if self.core.has_work() {
+            self.inspected = None;
+        }
         if let Some(ticks) = &mut self.ticks {
-            ticks.turned = true;
+            ticks.turned();
         }
         let round = self.core.round();
         let Round { batch, messages, installs, committed, rejected, reads, roles, left, touched, snapshots_wanted } =

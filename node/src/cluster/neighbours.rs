@@ -46,7 +46,7 @@ impl Neighbours for Registered {
                 told.send(details).ok(); // Whoever asked may have gone.
             });
             let details = timeout(INSPECT_MAX, answered).await.ok()?.ok()?;
-            let held = details.into_iter().find(|detail| detail.shard == shard).map(|detail| detail.members);
+            let held = details.iter().find(|detail| detail.shard == shard).map(|detail| detail.members.clone());
             held.or_else(|| self.reported(shard))
         })
     }
