@@ -238,7 +238,7 @@ impl Node {
 
     /// A sign of life from a node in its so manyeth life.
     pub(crate) fn heard(&mut self, from: NodeId, lives: u32) {
-        self.life.iter_mut().for_each(|life| life.core.heard(from, u64::from(lives)));
+        self.life.iter_mut().for_each(|life| life.core.heard(from, u64::from(lives), 0));
     }
 
     pub(crate) fn receive(&mut self, message: PeerMessage) {

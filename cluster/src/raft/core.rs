@@ -99,9 +99,9 @@ impl<T> Core<T> {
     }
 
     /// Moves the clock of every group that has peers and is awake, by one tick: groups that woke meanwhile have not waited
-    /// for longer. Silence of nodes is counted in all `ticks` since the last call. False when every group sleeps, so that
-    /// nothing can come of the next calls before the ticks of a silence, or an input.
-    pub fn tick(&mut self, ticks: usize) -> bool {
+    /// for longer. Silence of nodes is counted in all `ticks` since the last call. Gives the ticks before which
+    /// nothing can come of the next call, unless there is an input: one while any group is awake.
+    pub fn tick(&mut self, ticks: usize) -> usize {
         self.tell_commits();
         for node in self.links.tick(ticks) {
             self.lost(node);
@@ -113,7 +113,7 @@ impl<T> Core<T> {
                 is_awake = true;
             }
         }
-        is_awake
+        if is_awake { 1 } else { self.links.next_loss().unwrap_or(usize::MAX) }
     }
 
     /// Tells followers what is committed, where no entry did meanwhile. A message of its own for each commit would double
@@ -126,9 +126,10 @@ impl<T> Core<T> {
         }
     }
 
-    /// A frame came from a node, whether or not it holds messages; `boot` names the process there.
-    pub fn heard(&mut self, from: NodeId, boot: u64) {
-        if self.links.heard(from, boot) {
+    /// A frame came from a node, whether or not it holds messages; `boot` names the process there. It came so many ticks
+    /// after those that [`Core::tick`] was told of.
+    pub fn heard(&mut self, from: NodeId, boot: u64, uncounted: usize) {
+        if self.links.heard(from, boot, uncounted) {
             self.lost(from);
         }
     }

@@ -1,14 +1,20 @@
 //! What the simulation meets too seldom or cannot see: votes of a replica that has nothing, and when followers hear what
 //! is committed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft::eraftpb::{Message, MessageType};
 
 use super::*;
+use crate::clock::{Clock as _, ManualClock, Timestamp};
 use crate::log::disk::{Disk, MemoryDisk};
 use crate::log::{Log, LogConfig};
 use crate::raft::Role;
+use crate::raft::election::TICK;
+use crate::raft::handle::Sign;
+use crate::raft::ticks::Ticks;
 
 const SHARD: ShardId = ShardId(0);
 
@@ -181,4 +187,38 @@ fn who_hears_that_a_change_of_members_is_committed_remembers_it_with_what_follow
     let (core, _log) = node_over(disk, 3, &[1, 2, 3]);
     let status = core.status(SHARD).expect("it was a founder");
     assert!(status.committed > before, "it has {:?} and forgot the change before it", status.last);
+}
+
+/// How long after its last sign of life the leader of a sleeping group is missed; signs come so long after the looks of the
+/// node that hears them.
+fn missed_after(phase: Duration) -> Duration {
+    let mut trio = Trio::led();
+    while trio.0.iter_mut().map(|(core, _)| core.tick(1)).collect::<Vec<_>>().contains(&1) {
+        trio.talk();
+    }
+    let [_, (mut core, _log), _] = trio.0;
+    let clock = Arc::new(ManualClock::new(Timestamp(0)));
+    let mut ticks = Ticks::new(clock.clone());
+    let signs: Vec<Duration> = (0..20).map(|so_many| so_many * 4 * TICK + phase).collect();
+    let last = *signs.last().expect("there are some");
+    let mut heard = BTreeMap::new();
+    while !core.has_work() {
+        clock.advance(Duration::from_millis(1));
+        let at = clock.monotonic();
+        if signs.contains(&at) {
+            heard.insert(NodeId(1), Sign { boot: 1, at });
+        }
+        ticks.pass(&mut core, || std::mem::take(&mut heard));
+        ticks.turned();
+    }
+    clock.monotonic().checked_sub(last).expect("nobody is missed who says that he is alive")
+}
+
+#[test]
+fn the_leader_of_a_sleeping_group_is_missed_after_the_silence_whenever_its_signs_came() {
+    let silence = TICK * u32::try_from(ElectionTicks::default().lost_after()).expect("it is short");
+    for phase in (1..=200).step_by(7).map(Duration::from_millis) {
+        let missed = missed_after(phase);
+        assert!((silence - TICK..=silence).contains(&missed), "after {missed:?}, signs {phase:?} behind");
+    }
 }

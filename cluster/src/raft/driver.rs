@@ -173,7 +173,7 @@ pub fn start<M: StateMachine>(
         board.note(shard, status);
     }
 
-    let inbox = Arc::new(Inbox::new());
+    let inbox = Arc::new(Inbox::new(Arc::clone(&config.clock)));
     // As large as what can be in flight, so that the log's thread never waits for the driver.
     let (durable_sender, durable) = bounded(BATCHES_IN_FLIGHT_MAX);
     let (rounds, rounds_receiver) = bounded(ROUNDS_WAITING_MAX);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
+use crate::clock::Clock;
 use crate::divergence::{Check, Checks};
 use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
@@ -83,23 +85,33 @@ pub(crate) enum Frame {
     Fetched(PeerMessage),
 }
 
+/// A node is alive.
+pub(crate) struct Sign {
+    /// Which process it is.
+    pub(crate) boot: u64,
+    /// When the sign came.
+    pub(crate) at: Duration,
+}
+
 /// The queue in front of the driver. It can be closed without losing what is being put in at that moment.
 pub(crate) struct Inbox {
     sender: Sender<Input>,
     pub(crate) receiver: Receiver<Input>,
     frame_sender: Sender<Frame>,
     pub(crate) frames: Receiver<Frame>,
-    /// Who was heard of without a message, and which process it was. Bounded by the number of nodes. The driver looks at
-    /// each tick; a sign of life does not wake it.
-    signs: Mutex<BTreeMap<NodeId, u64>>,
+    /// Who was heard of without a message. Bounded by the number of nodes. The driver looks at each tick; a sign of life
+    /// does not wake it.
+    signs: Mutex<BTreeMap<NodeId, Sign>>,
+    clock: Arc<dyn Clock>,
     is_closed: AtomicBool,
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let (sender, receiver) = bounded(INBOX_MAX);
         let (frame_sender, frames) = bounded(FRAMES_MAX);
-        Self { sender, receiver, frame_sender, frames, signs: Mutex::default(), is_closed: AtomicBool::new(false) }
+        let (signs, is_closed) = (Mutex::default(), AtomicBool::new(false));
+        Self { sender, receiver, frame_sender, frames, signs, clock, is_closed }
     }
 
     /// Puts an input in; gives it back when there is no room. Never blocks.
@@ -129,8 +141,13 @@ impl Inbox {
         }
     }
 
-    /// The signs of life since it was last asked.
-    pub(crate) fn take_signs(&self) -> BTreeMap<NodeId, u64> {
+    fn note_sign(&self, from: NodeId, boot: u64) {
+        let at = self.clock.monotonic();
+        self.signs.lock().insert(from, Sign { boot, at });
+    }
+
+    /// The newest signs of life since it was last asked.
+    pub(crate) fn take_signs(&self) -> BTreeMap<NodeId, Sign> {
         std::mem::take(&mut *self.signs.lock())
     }
 
@@ -247,7 +264,7 @@ impl DriverHandle {
     /// Takes in what a peer sent, or merely that it is alive. Never blocks; with a full inbox it is lost.
     pub fn receive(&self, from: NodeId, boot: u64, messages: Vec<PeerMessage>) {
         if messages.is_empty() {
-            self.inbox.signs.lock().insert(from, boot);
+            self.inbox.note_sign(from, boot);
         } else {
             self.inbox.offer_frame(Frame::Heard { from, boot, messages });
         }

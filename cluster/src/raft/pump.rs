@@ -20,7 +20,7 @@ use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
 use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
-use crate::raft::ticks::{Due, Ticks};
+use crate::raft::ticks::Ticks;
 use crate::raft::work::Work;
 use crate::raft::{Core, PeerMessage, Proposal, ProposeError, Round, ShardDetail, Transport, metrics};
 
@@ -71,19 +71,10 @@ impl Pump {
     }
 
     fn pass_time(&mut self) {
-        let Some(ticks) = &mut self.ticks else { return };
-        if self.core.has_work() {
-            ticks.wake();
-        }
-        let Some(Due { ticks: passed, says_alive }) = ticks.due() else { return };
-        if says_alive && let Some(transport) = &mut self.transport {
+        if let (Some(ticks), Some(transport)) = (&mut self.ticks, &mut self.transport)
+            && ticks.pass(&mut self.core, || self.inbox.take_signs())
+        {
             transport.alive();
-        }
-        for (node, boot) in self.inbox.take_signs() {
-            self.core.heard(node, boot);
-        }
-        if !self.core.tick(passed) {
-            ticks.rest();
         }
     }
 
@@ -180,7 +171,8 @@ impl Pump {
     fn take_frame(&mut self, frame: Frame) -> usize {
         match frame {
             Frame::Heard { from, boot, messages } => {
-                self.core.heard(from, boot);
+                let uncounted = self.ticks.as_ref().map_or(0, |ticks| ticks.uncounted(ticks.now()));
+                self.core.heard(from, boot, uncounted);
                 messages.into_iter().map(|message| self.take_message(message)).sum()
             }
             Frame::Fetched(message) => {
