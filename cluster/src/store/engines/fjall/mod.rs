@@ -10,8 +10,9 @@
 //! - **The list of tables is checked here.** The tree writes the checksum of its version file but does not look at it
 //!   when it opens, and a table missing from a damaged list would be a hole nobody sees. Blocks it does check, on
 //!   every read from disk.
-//! - **Reads of a range see whole batches.** They start below the batch that is being written, and hold the memtables
-//!   and tables they read from, whatever is merged away meanwhile.
+//! - **Reads see whole batches.** They start below the batch that is being written. Those of a range hold the memtables and
+//!   tables they read from, whatever is merged away meanwhile; those of a key keep the number from moving until they are
+//!   done, which a batch that ends waits for. Reading the newest row there is was refused: it may be of half a batch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use lsm_tree::{
     AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, Memtable, SeqNo,
     SequenceNumberCounter,
 };
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::upkeep::{Progress, Upkeep};
@@ -79,7 +80,7 @@ struct Shared {
     /// Held while a batch is written.
     writing: Mutex<()>,
     /// Every batch below this number is whole. What a reader below it sees is not merged away while it is locked.
-    whole_below: Mutex<SeqNo>,
+    whole_below: RwLock<SeqNo>,
     upkeep: Upkeep,
     /// Memtables on their way to disk, held until the tree has let go of them: whoever drops the last hold on one frees
     /// ten thousands of nodes, and the tree would do so under the lock that every read and write takes.
@@ -95,7 +96,7 @@ impl Fjall {
         let unused = SequenceNumberCounter::default();
         let tree = config(dir, cache_bytes, seqno.clone(), unused).open()?;
         seqno.fetch_max(tree.get_highest_persisted_seqno().map_or(0, |highest| highest + 1));
-        let whole_below = Mutex::new(seqno.get());
+        let whole_below = RwLock::new(seqno.get());
         let (writing, upkeep, sealed) = (Mutex::default(), Upkeep::default(), Mutex::default());
         let shared = Arc::new(Shared { tree, seqno, writing, whole_below, upkeep, sealed });
         let mut fjall = Self { shared, workers: vec![] };
@@ -133,8 +134,12 @@ impl Raw for Fjall {
     const NAME: &'static str = "fjall";
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        let Shared { tree, whole_below, .. } = &*self.shared;
+        let below = whole_below.read();
+        let value = tree.get(key, *below)?;
+        drop(below);
         // Copied out, so that a small value does not keep the block it came from in memory.
-        Ok(self.shared.tree.get(key, SeqNo::MAX)?.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn commit(&self, changes: Changes) -> Result<(), Fault> {
@@ -149,7 +154,7 @@ impl Raw for Fjall {
                 None => tree.remove(&*key, number),
             };
         }
-        *whole_below.lock() = number + 1;
+        *whole_below.write() = number + 1;
         if filled <= MEMTABLE_BYTES {
             return Ok(());
         }
@@ -174,7 +179,7 @@ impl Raw for Fjall {
 
     fn visit(&self, start: &[u8], end: &[u8], direction: Direction, visitor: &mut Visitor<'_>) -> Result<(), Fault> {
         let mut range = {
-            let below = self.shared.whole_below.lock();
+            let below = self.shared.whole_below.read();
             self.shared.tree.range(start..end, *below, None)
         };
         loop {
@@ -215,7 +220,7 @@ impl Shared {
 
     /// Of what was written below this number, readers need the newest only.
     fn watermark(&self) -> SeqNo {
-        self.whole_below.lock().saturating_sub(1)
+        self.whole_below.read().saturating_sub(1)
     }
 
     /// Writes the memtables that are full to disk.
@@ -248,7 +253,7 @@ impl Shared {
     fn forget_versions(&self) -> Result<(), Fault> {
         {
             let _writing = self.writing.lock();
-            *self.whole_below.lock() = self.seqno.get();
+            *self.whole_below.write() = self.seqno.get();
         }
         // Asked for first: a reader locks the number, then the history.
         let watermark = self.watermark();
@@ -278,111 +283,4 @@ fn check_current(tree: &Path) -> Result<(), FolderFault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ops::ControlFlow;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    /// The tree reads these files without holding them against the checksum; on some of the bits it aborts the process.
-    #[test]
-    fn no_changed_byte_in_the_list_of_tables_is_opened() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
-        for value in ["old", "new"] {
-            store.commit(vec![(Bytes::from("key"), Some(Bytes::from(value)))]).expect("writes");
-            store.flush().expect("flushes");
-        }
-        drop(store);
-        let tree = dir.path();
-        check_current(tree).expect("is whole");
-        let current = fs::read(tree.join(CURRENT_FILE)).expect("reads");
-        let version = format!("v{}", u64::from_le_bytes(*current.first_chunk().expect("is long enough")));
-        for name in [CURRENT_FILE, &version] {
-            let good = fs::read(tree.join(name)).expect("reads");
-            for place in 0..good.len() {
-                let mut bytes = good.clone();
-                bytes[place] ^= 1 << (place % 8);
-                fs::write(tree.join(name), bytes).expect("writes");
-                assert!(check_current(tree).is_err(), "byte {place} of {name}");
-            }
-            fs::write(tree.join(name), good).expect("writes");
-        }
-        Fjall::open(dir.path(), 1024 * 1024).expect("is whole");
-    }
-
-    /// Readers, the writer and both workers take the same locks.
-    #[test]
-    fn reads_go_on_while_memtables_are_flushed_and_merged() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
-        let row = |row: u8| Bytes::copy_from_slice(&[row]);
-        let is_done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let read = || {
-                while !is_done.load(Ordering::Relaxed) {
-                    let mut rows = vec![];
-                    let mut see = |_: &[u8], value: &[u8]| {
-                        rows.push(value.to_vec());
-                        ControlFlow::Continue(())
-                    };
-                    store.visit(&[0], &[9], Direction::Forward, &mut see).expect("reads");
-                    assert!(rows.windows(2).all(|pair| pair[0] == pair[1]), "half of a batch: {rows:?}");
-                }
-            };
-            scope.spawn(read);
-            scope.spawn(read);
-            for round in 0..200 {
-                let rows = (0..8).map(|number| (row(number), Some(row(round)))).collect();
-                store.commit(rows).expect("writes");
-                store.flush().expect("flushes");
-            }
-            is_done.store(true, Ordering::Relaxed);
-        });
-    }
-
-    /// Numbers of batches go on where the tables end: a batch after a restart wins over one before it.
-    #[test]
-    fn newer_batches_win_over_a_restart() {
-        let dir = tempfile::tempdir().expect("a folder");
-        for round in 0..4_u8 {
-            let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
-            let before = store.get(b"key").expect("reads");
-            assert_eq!(before, round.checked_sub(1).map(|last| Bytes::copy_from_slice(&[last])));
-            for value in [0xFF, round] {
-                store.commit(vec![(Bytes::from("key"), Some(Bytes::copy_from_slice(&[value])))]).expect("writes");
-            }
-            store.flush().expect("flushes");
-        }
-    }
-
-    /// More than the memtables hold: writers wait for the disk, nothing is lost, and what is merged away is deleted.
-    #[test]
-    fn a_full_memtable_goes_to_disk_and_old_values_go_away() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = Fjall::open(dir.path(), 1024 * 1024).expect("opens");
-        let value = Bytes::from(vec![7; 64 * 1024]);
-        let rows = 64_u32;
-        for round in 0..24_u8 {
-            for row in 0..rows {
-                let mut value = value.to_vec();
-                value[0] = round;
-                store
-                    .commit(vec![(Bytes::from(row.to_be_bytes().to_vec()), Some(Bytes::from(value)))])
-                    .expect("writes");
-            }
-        }
-        store.flush().expect("flushes");
-        for row in 0..rows {
-            let found = store.get(&row.to_be_bytes()).expect("reads").expect("is there");
-            assert_eq!((found.len(), found[0]), (value.len(), 23));
-        }
-        let written = u64::from(rows) * 64 * 1024 * 24;
-        drop(store);
-        let kept: u64 = fs::read_dir(dir.path().join("tables"))
-            .expect("lists")
-            .map(|entry| entry.expect("an entry").metadata().expect("is there").len())
-            .sum();
-        assert!(kept < written / 2, "{kept} of {written} bytes are kept");
-    }
-}
+mod tests;
