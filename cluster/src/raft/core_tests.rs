@@ -1,5 +1,5 @@
-//! What the simulation meets too seldom or cannot see: votes of a replica that has nothing, and when followers hear what
-//! is committed.
+//! What the simulation meets too seldom or cannot see: votes of a replica that has nothing, when followers hear what
+//! is committed, and when the leader of a sleeping group is missed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
