@@ -12,6 +12,9 @@ pub fn describe() {
     describe_histogram!("steward_entry_decisions", "Decisions that share one log entry.");
     describe_counter!("steward_shard_checks_total", "Entries at which replicas are compared, applied here.");
     describe_counter!("steward_snapshot_bytes_total", "Bytes that snapshots wrote.");
+    describe_gauge!("steward_tasks_waiting", "Tasks of jobs that are not running, by gate and class of slot.");
+    describe_gauge!("steward_task_oldest_wait_seconds", "How long the oldest task has waited for a slot, by class.");
+    describe_histogram!("steward_task_wait_seconds", "From ready to taken by a worker, by class.");
     describe_counter!("steward_task_attempts_total", "Attempts at tasks that ended, by kind and outcome.");
     describe_counter!(
         "steward_tasks_given_total",
@@ -55,6 +58,21 @@ pub(crate) fn checks(count: usize) {
 /// Bytes one round of snapshots wrote.
 pub(crate) fn snapshot_bytes(bytes: u64) {
     counter!("steward_snapshot_bytes_total").increment(bytes);
+}
+
+/// Tasks of jobs that are not running, by gate and class of slot.
+pub(crate) fn tasks_waiting(gate: &'static str, class: &'static str) -> metrics::Gauge {
+    gauge!("steward_tasks_waiting", "gate" => gate, "class" => class)
+}
+
+/// How long the oldest task has waited for a slot, by class.
+pub(crate) fn task_oldest_wait(class: &'static str) -> metrics::Gauge {
+    gauge!("steward_task_oldest_wait_seconds", "class" => class)
+}
+
+/// A worker took a task that was ready for so long.
+pub(crate) fn task_waited(class: &'static str, waited: std::time::Duration) {
+    histogram!("steward_task_wait_seconds", "class" => class).record(waited.as_secs_f64());
 }
 
 /// Attempts at tasks that ended, by kind and outcome, and how long they took.

@@ -22,7 +22,7 @@ use steward_actors::egress::Egress;
 use steward_actors::elsewhere::Commands;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
-use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{Slots, TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
@@ -349,13 +349,13 @@ fn snapshots_folder(data_dir: &DataDir) -> PathBuf {
 }
 
 fn workers_config(config: &Config, node: NodeId) -> WorkersConfig {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    WorkersConfig {
-        cpu_slots: if config.tasks.cpu_slots == 0 { cores } else { config.tasks.cpu_slots },
-        net_slots: config.tasks.net_slots,
-        node: format!("node-{}", node.0),
-        boot: Uuid::now_v7().to_string(),
-    }
+    WorkersConfig { slots: slots(config), node: format!("node-{}", node.0), boot: Uuid::now_v7().to_string() }
+}
+
+fn slots(config: &Config) -> Slots {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cpu = if config.tasks.cpu_slots == 0 { cores() } else { config.tasks.cpu_slots };
+    Slots { cpu, net: config.tasks.net_slots }
 }
 
 fn operations(config: &Config, node: NodeId, tasks: Arc<TaskBoard>, started: Duration) -> Operations {
@@ -366,5 +366,6 @@ fn operations(config: &Config, node: NodeId, tasks: Arc<TaskBoard>, started: Dur
         storage_engine: config.storage.engine.name(),
         started,
         tasks,
+        slots: slots(config),
     }
 }

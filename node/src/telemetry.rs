@@ -61,8 +61,10 @@ pub(crate) fn start_metrics(started_at: Timestamp) -> Result<PrometheusHandle, T
 
 /// What records, with buckets that fit what each histogram measures.
 fn recorder() -> Result<PrometheusBuilder, BuildError> {
-    let tasks = Matcher::Full("steward_task_seconds".to_owned());
-    let mut builder = PrometheusBuilder::new().set_buckets(&SECONDS)?.set_buckets_for_metric(tasks, &TASK_SECONDS)?;
+    let mut builder = PrometheusBuilder::new().set_buckets(&SECONDS)?;
+    for name in ["steward_task_seconds", "steward_task_wait_seconds"] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &TASK_SECONDS)?;
+    }
     for name in COUNTED {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &COUNTS)?;
     }

@@ -193,6 +193,7 @@ async fn an_idempotency_key_names_the_same_job_after_a_restart() {
         kind: "probe".into(),
         input_json: r#"{"url": "http://10.0.0.1/never.mp4"}"#.into(),
         idempotency_key: "order-17".into(),
+        ..CreateJobRequest::default()
     };
     let first = api.jobs().create_job(request()).await.unwrap().into_inner();
     node.kill();

@@ -5,6 +5,7 @@ mod durable;
 mod endpoints;
 mod feed_reading;
 mod hostile;
+mod jobs;
 mod metrics_text;
 mod operating;
 mod pipeline;

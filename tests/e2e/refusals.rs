@@ -4,7 +4,7 @@ use steward_proto::account::v1::{
     CreateAccountRequest, CreateApiKeyRequest, GetAccountRequest, ListAccountsRequest, Playbook, PutPlaybookRequest,
 };
 use steward_proto::event::v1::ListEventsRequest;
-use steward_proto::job::v1::{CreateJobRequest, GetJobRequest, ListJobsRequest};
+use steward_proto::job::v1::{CreateJobRequest, GetJobRequest, ListJobsRequest, RestartJobRequest};
 use steward_proto::webhook::v1::{CreateEndpointRequest, CreateSourceRequest, EndpointExtras};
 use steward_tests::harness::{Api, Node, headers};
 use tonic::{Code, Response, Status};
@@ -73,7 +73,7 @@ async fn jobs_and_playbooks() {
         account_id: "acme".into(),
         kind: kind.into(),
         input_json: input.into(),
-        idempotency_key: String::new(),
+        ..CreateJobRequest::default()
     };
     let mut jobs = api.jobs();
     check_field(jobs.create_job(job("fry", "{}")).await, "kind", "must be one of call, probe");
@@ -91,9 +91,13 @@ async fn jobs_and_playbooks() {
     }
     let long = format!(r#"{{"text": "{}"}}"#, "x".repeat(65 * 1024));
     check_field(jobs.create_job(job("summarize", &long)).await, "input_json", "65536");
+    let urgent = CreateJobRequest { priority: 6, ..job("search", r#"{"query": "q"}"#) };
+    check_field(jobs.create_job(urgent).await, "priority", "must be 1 to 5");
+    let from = RestartJobRequest { account_id: "acme".into(), job_id: "call-9".into(), from_task: "fry".into() };
+    check_field(jobs.restart_job(from).await, "from_task", "must be the name of a task");
     let get = GetJobRequest { account_id: "acme".into(), job_id: "call-99".into() };
     check(jobs.get_job(get).await, Code::NotFound, "not_found");
-    let list = ListJobsRequest { account_id: "acme".into(), page_size: 501, page_token: String::new() };
+    let list = ListJobsRequest { account_id: "acme".into(), page_size: 501, ..ListJobsRequest::default() };
     check_field(jobs.list_jobs(list).await, "page_size", "at most 500");
     let playbook = |on: &str, job_kind: &str, input: &str| {
         let (playbook_id, on) = ("calls".into(), on.into());
@@ -114,6 +118,7 @@ async fn an_idempotency_key_belongs_to_one_request() {
         kind: "probe".into(),
         input_json: format!(r#"{{"url": "https://192.0.2.1/{text}"}}"#),
         idempotency_key: "k1".into(),
+        ..CreateJobRequest::default()
     };
     let first = api.jobs().create_job(job("a")).await.unwrap().into_inner();
     assert_eq!(api.jobs().create_job(job("a")).await.unwrap().into_inner(), first);

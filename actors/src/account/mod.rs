@@ -14,8 +14,9 @@ use steward_cluster::raft::PROPOSAL_BYTES_MAX;
 
 use self::recent::Recent;
 use crate::codec::Decision;
-use crate::domain::account::{Account, Asked, Decided, Rejection, decide};
-use crate::domain::ids::AccountId;
+use crate::domain::account::{Account, Asked, Decided, Event, Rejection, decide};
+use crate::domain::ids::{AccountId, JobId};
+use crate::domain::job::Job;
 use crate::shard::{Desk, Place, ReadError, Reply, Ticket, wake};
 
 /// One command on its way to an account.
@@ -87,12 +88,21 @@ impl Memory {
             Ok(decided) if decided.events.is_empty() && decided.marks.is_empty() => {
                 desk.writer.answer_after(self.last_ticket, reply, Ok(decided.answer));
             }
-            Ok(decided) => self.write(desk, asked, decided, now, reply),
+            Ok(decided) => self.write(desk, asked, decided, facts.ended_job, now, reply),
         }
         Ok(())
     }
 
-    fn write(&mut self, desk: &Desk, asked: Asked, decided: Decided, at: Timestamp, reply: Reply) {
+    /// `reopened` is the job that the decision opens again, if it does.
+    fn write(
+        &mut self,
+        desk: &Desk,
+        asked: Asked,
+        decided: Decided,
+        reopened: Option<Job>,
+        at: Timestamp,
+        reply: Reply,
+    ) {
         let Decided { events, marks, answer } = decided;
         let mut decision = Decision {
             account: self.account.id.clone(),
@@ -124,12 +134,29 @@ impl Memory {
         }
         // Marks first: they say which events the deliveries that follow are about.
         decision.marks.iter().for_each(|mark| self.account.mark(mark));
+        if let [Event::JobChanged { job, .. }] = decision.events.as_slice()
+            && let Some(reopened) = reopened
+        {
+            self.account.jobs.insert(job.clone(), reopened);
+        }
+        let mut ended = vec![];
         for (seq, cause_seq, event) in decision.numbered() {
+            ended.extend(self.ended_by(event, at));
             self.account.evolve(seq, at, cause_seq, event);
         }
         self.last_at = at;
         // Handed over last: a panic in the rules above leaves nothing behind.
         self.last_ticket = desk.writer.append(&bytes, reply, Ok(answer));
-        self.recent.remember(desk.shard, self.last_ticket, &decision);
+        self.recent.remember(desk.shard, self.last_ticket, &decision, ended);
+    }
+
+    /// The job that an event ends, as it leaves it.
+    fn ended_by(&self, event: &Event, at: Timestamp) -> Option<(JobId, Job)> {
+        let (Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job }) = event else {
+            return None;
+        };
+        let mut state = self.account.jobs.get(job)?.clone();
+        state.evolve(at, event);
+        Some((job.clone(), state))
     }
 }

@@ -1,6 +1,6 @@
 //! What was decided and cannot be read from the store yet: the rest of an account's history is looked up there.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
@@ -8,6 +8,7 @@ use steward_cluster::ids::ShardId;
 use crate::codec::Decision;
 use crate::domain::account::{Account, Answer, Asked, Command, Event, Facts, Idempotency, WebhookAccepted};
 use crate::domain::ids::JobId;
+use crate::domain::job::Job;
 use crate::shard::{Desk, Family, Place, REMEMBERED_FOR, ReadError, Ticket, Writer, decode_answer, remembered_seq};
 
 /// Decided and not yet applied. Bounded by the permits of the commands that wait for it.
@@ -16,7 +17,8 @@ pub(super) struct Recent {
     /// By the keys of their rows.
     deliveries: HashMap<Vec<u8>, u64>,
     answers: HashMap<String, (Idempotency, Answer)>,
-    ended_jobs: HashSet<JobId>,
+    /// As they ended, with the ticket of their end: a job may be restarted, and end again.
+    ended_jobs: HashMap<JobId, (Ticket, Job)>,
     /// What each ticket added, oldest first.
     added: VecDeque<(Ticket, Added)>,
 }
@@ -48,17 +50,19 @@ impl Recent {
                     facts.delivered.push(Some(seq));
                 }
             }
-        } else if let Command::CancelJob { job } = &asked.command
+        } else if let Command::CancelJob { job } | Command::RestartJob { job, .. } = &asked.command
             && !account.jobs.contains_key(job)
         {
-            let row = || desk.store.get(&place.key(Family::Job, job.as_str().as_bytes()));
-            facts.job_ended = self.ended_jobs.contains(job) || row()?.is_some();
+            facts.ended_job = match self.ended_jobs.get(job) {
+                Some((_, ended)) => Some(ended.clone()),
+                None => place.read(&*desk.store, Family::Job, job.as_str())?,
+            };
         }
         Ok(facts)
     }
 
-    /// Notes what the store will only know once the ticket is applied.
-    pub(super) fn remember(&mut self, shard: ShardId, ticket: Ticket, decision: &Decision) {
+    /// Notes what the store will only know once the ticket is applied; among it the jobs that ended.
+    pub(super) fn remember(&mut self, shard: ShardId, ticket: Ticket, decision: &Decision, ended: Vec<(JobId, Job)>) {
         let place = Place { shard, account: &decision.account };
         for (seq, _, event) in decision.numbered() {
             if let Event::WebhookAccepted(webhook) = event {
@@ -67,12 +71,11 @@ impl Recent {
                     self.deliveries.insert(key.clone(), seq);
                     self.added.push_back((ticket, Added::Delivery(key)));
                 }
-            } else if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } =
-                event
-            {
-                self.ended_jobs.insert(job.clone());
-                self.added.push_back((ticket, Added::EndedJob(job.clone())));
             }
+        }
+        for (job, state) in ended {
+            self.ended_jobs.insert(job.clone(), (ticket, state));
+            self.added.push_back((ticket, Added::EndedJob(job)));
         }
         if let Some((asked, answer)) = &decision.answered {
             self.answers.insert(asked.key.clone(), (asked.clone(), answer.clone()));
@@ -84,12 +87,16 @@ impl Recent {
     pub(super) fn forget_applied(&mut self, writer: &Writer) {
         while let Some((ticket, _)) = self.added.front()
             && writer.is_applied(*ticket)
-            && let Some((_, added)) = self.added.pop_front()
+            && let Some((ticket, added)) = self.added.pop_front()
         {
             match added {
                 Added::Delivery(key) => drop(self.deliveries.remove(&key)),
                 Added::Answer(key) => drop(self.answers.remove(&key)),
-                Added::EndedJob(job) => drop(self.ended_jobs.remove(&job)),
+                Added::EndedJob(job) => {
+                    if self.ended_jobs.get(&job).is_some_and(|(ended, _)| *ended == ticket) {
+                        self.ended_jobs.remove(&job);
+                    }
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, source};
+use super::{endpoint, job, source};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, RefusedFor, RefusedRequest,
     ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
@@ -84,13 +84,18 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
         },
         Kind::DeliverySucceeded(e) => delivery_succeeded(e)?,
         Kind::DeliveryFailed(e) => delivery_failed(e)?,
-        Kind::JobRequested(e) => job_requested(e)?,
+        Kind::JobRequested(e) => job::decode_requested(&e)?,
         Kind::JobSucceeded(e) => Event::JobSucceeded { job: id("job", &e.job)? },
         Kind::JobFailed(e) => {
             let failure = Failure { code: e.code, message: e.message };
             Event::JobFailed { job: id("job", &e.job)?, task: task(&e.task)?, failure }
         }
         Kind::JobCancelled(e) => Event::JobCancelled { job: id("job", &e.job)? },
+        Kind::JobChanged(e) => Event::JobChanged {
+            job: id("job", &e.job)?,
+            change: job::decode_change(&e.change.ok_or(DecodeError::UnknownKind)?)?,
+        },
+        Kind::TaskLimitsSet(e) => Event::TaskLimitsSet { limits: job::decode_limits(&e)? },
         Kind::TaskStarted(e) => {
             Event::TaskStarted { job: id("job", &e.job)?, task: task(&e.task)?, attempt: e.attempt, worker: e.worker }
         }
@@ -206,16 +211,6 @@ fn delivery_failed(e: wire::DeliveryFailed) -> Result<Event, DecodeError> {
     })
 }
 
-fn job_requested(e: wire::JobRequested) -> Result<Event, DecodeError> {
-    let playbook = Some(e.playbook.as_str()).filter(|playbook| !playbook.is_empty());
-    Ok(Event::JobRequested {
-        job: id("job", &e.job)?,
-        kind: job_kind(&e.kind)?,
-        input: json("input_json", &e.input_json)?,
-        playbook: playbook.map(|playbook| id("playbook", playbook)).transpose()?,
-    })
-}
-
 fn task_progressed(e: wire::TaskProgressed) -> Result<Event, DecodeError> {
     let (job, task) = (id("job", &e.job)?, task(&e.task)?);
     Ok(Event::TaskProgressed { job, task, attempt: e.attempt, permille: e.permille, note: e.note })
@@ -238,6 +233,7 @@ fn release_reason(number: u32) -> Result<ReleaseReason, DecodeError> {
         1 => Ok(ReleaseReason::LeaseLost),
         2 => Ok(ReleaseReason::BackOffOver),
         3 => Ok(ReleaseReason::Drained),
+        4 => Ok(ReleaseReason::DelayOver),
         other => Err(field("reason", &other.to_string())),
     }
 }
@@ -254,19 +250,19 @@ fn ai_called(e: wire::AiCalled) -> Result<Event, DecodeError> {
     Ok(Event::AiCalled { job: id("job", &e.job)?, task: task(&e.task)?, call })
 }
 
-fn id<Of>(name: &'static str, text: &str) -> Result<Id<Of>, DecodeError> {
+pub(super) fn id<Of>(name: &'static str, text: &str) -> Result<Id<Of>, DecodeError> {
     Id::parse(text).map_err(|_| field(name, text))
 }
 
-fn task(text: &str) -> Result<TaskKind, DecodeError> {
+pub(super) fn task(text: &str) -> Result<TaskKind, DecodeError> {
     TaskKind::parse(text).ok_or_else(|| field("task", text))
 }
 
-fn job_kind(text: &str) -> Result<JobKind, DecodeError> {
+pub(super) fn job_kind(text: &str) -> Result<JobKind, DecodeError> {
     JobKind::parse(text).ok_or_else(|| field("kind", text))
 }
 
-fn json(name: &'static str, text: &str) -> Result<Value, DecodeError> {
+pub(super) fn json(name: &'static str, text: &str) -> Result<Value, DecodeError> {
     serde_json::from_str(text).map_err(|_| field(name, text))
 }
 
@@ -274,7 +270,7 @@ fn status(number: u32) -> Result<u16, DecodeError> {
     u16::try_from(number).map_err(|_| field("status", &number.to_string()))
 }
 
-fn time(ms: u64) -> Option<Timestamp> {
+pub(super) fn time(ms: u64) -> Option<Timestamp> {
     Some(Timestamp(ms)).filter(|_| ms != 0)
 }
 

@@ -8,13 +8,13 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, source};
+use super::{endpoint, job, source};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, ReleaseReason, Role, SourceCreated,
     Trust, WebhookAccepted,
 };
 use crate::domain::ids::{Id, JobId, PlaybookId};
-use crate::domain::job::{Failure, JobKind};
+use crate::domain::job::Failure;
 use crate::domain::task::TaskKind;
 
 /// An event as it is stored.
@@ -102,10 +102,14 @@ fn kind(event: &Event) -> Kind {
                 response: response.clone(),
             })
         }
-        Event::JobRequested { job, kind, input, playbook } => job_requested(job, *kind, input, playbook.as_ref()),
+        Event::JobRequested { job, kind, input, playbook, options } => {
+            Kind::JobRequested(job::encode_requested(job, *kind, input, playbook.as_ref(), *options))
+        }
         Event::JobSucceeded { job } => Kind::JobSucceeded(wire::JobSucceeded { job: id(job) }),
         Event::JobFailed { job, task, failure } => job_failed(job, *task, failure),
         Event::JobCancelled { job } => Kind::JobCancelled(wire::JobCancelled { job: id(job) }),
+        Event::JobChanged { job, change } => Kind::JobChanged(job::encode_changed(job, *change)),
+        Event::TaskLimitsSet { limits } => Kind::TaskLimitsSet(job::encode_limits(limits)),
         Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
         Event::TaskProgressed { job, task, attempt, permille, note } => {
             task_progressed(job, *task, *attempt, *permille, note)
@@ -194,15 +198,6 @@ fn endpoint_created(created: &EndpointCreated) -> Kind {
     })
 }
 
-fn job_requested(job: &JobId, kind: JobKind, input: &Value, playbook: Option<&PlaybookId>) -> Kind {
-    Kind::JobRequested(wire::JobRequested {
-        job: id(job),
-        kind: kind.as_str().to_owned(),
-        input_json: input.to_string(),
-        playbook: playbook.map(id).unwrap_or_default(),
-    })
-}
-
 fn job_failed(job: &JobId, task: TaskKind, failure: &Failure) -> Kind {
     let Failure { code, message } = failure.clone();
     Kind::JobFailed(wire::JobFailed { job: id(job), task: name(task), code, message })
@@ -238,6 +233,7 @@ fn task_released(job: &JobId, task: TaskKind, attempt: u32, reason: ReleaseReaso
         ReleaseReason::LeaseLost => 1,
         ReleaseReason::BackOffOver => 2,
         ReleaseReason::Drained => 3,
+        ReleaseReason::DelayOver => 4,
     };
     Kind::TaskReleased(wire::TaskReleased { job: id(job), task: name(task), attempt, reason })
 }
@@ -262,6 +258,6 @@ fn name(task: TaskKind) -> String {
 }
 
 /// Zero stands for no time.
-fn ms(time: Option<Timestamp>) -> u64 {
+pub(super) fn ms(time: Option<Timestamp>) -> u64 {
     time.map_or(0, |time| time.0)
 }

@@ -9,7 +9,7 @@ use steward_proto::record::v1 as wire;
 
 use super::decode::{self, DecodeError};
 use super::encode;
-use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, Mark};
+use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, Mark, ReleaseReason};
 use crate::domain::ids::{AccountId, ConsumerId, PlaybookId};
 use crate::shard::FeedEntry;
 
@@ -53,6 +53,9 @@ impl Decision {
 
     /// The format it needs.
     pub(crate) fn format(&self) -> Format {
+        if self.events.iter().any(needs_jobs) {
+            return Format::JOBS;
+        }
         let event = |event: &Event| {
             if let Event::DeliverySucceeded { response, .. } | Event::DeliveryFailed { response, .. } = event {
                 return !response.is_empty();
@@ -112,6 +115,19 @@ impl Decision {
         stored.encode_raw(&mut bytes);
         bytes
     }
+}
+
+/// Whether nodes that do not know [`Format::JOBS`] cannot read an event.
+fn needs_jobs(event: &Event) -> bool {
+    if let Event::JobRequested { options, .. } = event {
+        return !options.is_usual();
+    }
+    matches!(
+        event,
+        Event::JobChanged { .. }
+            | Event::TaskLimitsSet { .. }
+            | Event::TaskReleased { reason: ReleaseReason::DelayOver, .. }
+    )
 }
 
 /// The playbook whose doing an event is.

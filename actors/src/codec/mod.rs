@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod endpoint;
 mod entry;
+mod job;
 mod request;
 mod runs;
 mod source;

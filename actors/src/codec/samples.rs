@@ -1,21 +1,23 @@
 //! One event of every kind, made of given parts: fixed ones for the golden bytes, random ones for the round trip.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, KeptRequest, Mark, OldSecret,
-    Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, JobChange, KeptRequest, Mark,
+    OldSecret, Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse,
     SourceSettings, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
-use crate::domain::job::{Failure, JobKind};
+use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{TASK_KINDS, TaskKind};
+use crate::domain::task::{TASK_KINDS, TaskKind, TaskLimits};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 28;
+pub(crate) const EVENT_KINDS: u32 = 30;
 pub(crate) const MARK_KINDS: u32 = 6;
 
 /// What events are made of.
@@ -184,18 +186,37 @@ fn traffic(kind: u32, p: &Parts) -> Option<Event> {
 fn work(kind: u32, p: &Parts) -> Option<Event> {
     let (job, task, attempt) = (p.id(), p.task(), p.small);
     Some(match kind {
-        15 => Event::JobRequested { job, kind: p.kind(), input: p.json(), playbook: p.full.then(|| p.id()) },
+        15 => Event::JobRequested {
+            job,
+            kind: p.kind(),
+            input: p.json(),
+            playbook: p.full.then(|| p.id()),
+            options: options(p),
+        },
         16 => Event::JobSucceeded { job },
         17 => Event::JobFailed { job, task, failure: p.failure() },
         18 => Event::JobCancelled { job },
+        30 => Event::TaskLimitsSet {
+            limits: TaskLimits {
+                weight: p.small,
+                running_max: p.full.then_some(p.small.max(1)),
+                running_max_by_kind: BTreeMap::from([(task, p.small)]),
+            },
+        },
+        29 => Event::JobChanged {
+            job,
+            change: [JobChange::Paused, JobChange::Restarted { from: p.full.then_some(task) }, JobChange::Resumed]
+                [p.pick % 3],
+        },
         19 => Event::TaskStarted { job, task, attempt, worker: p.text.clone() },
         20 => Event::TaskProgressed { job, task, attempt, permille: p.small, note: p.text.clone() },
         21 => Event::TaskCheckpointed { job, task, attempt, state: p.json() },
         22 => Event::TaskSucceeded { job, task, attempt, result: p.json(), blobs: vec![p.text.clone()] },
         23 => Event::TaskFailed { job, task, attempt, failure: p.failure(), retry_at: p.time() },
         24 => {
-            let reasons = [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver, ReleaseReason::Drained];
-            Event::TaskReleased { job, task, attempt, reason: reasons[p.pick % 3] }
+            let [lost, over] = [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver];
+            let reasons = [lost, over, ReleaseReason::Drained, ReleaseReason::DelayOver];
+            Event::TaskReleased { job, task, attempt, reason: reasons[p.pick % 4] }
         }
         25 => {
             let (operation, provider, model) = (p.id.clone(), p.id.clone(), p.text.clone());
@@ -209,6 +230,15 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
         }
         _ => return None,
     })
+}
+
+/// The golden line is of a request that says nothing of when.
+fn options(p: &Parts) -> JobOptions {
+    if p.pick % 3 == 1 {
+        return JobOptions::default();
+    }
+    let priority = PRIORITIES[p.pick % PRIORITIES.len()];
+    JobOptions { priority, start_at: p.time(), deadline_at: p.time() }
 }
 
 fn source_change(p: &Parts) -> SourceChange {

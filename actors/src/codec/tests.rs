@@ -105,6 +105,15 @@ fn what_playbooks_make_of_a_webhook_of_before_has_that_for_its_cause() {
 }
 
 #[test]
+fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
+    let p = Parts { full: false, ..Parts::fixed() };
+    let of = |event: Event| Decision { events: vec![event], marks: vec![], ..decision(&p) }.format();
+    assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
+    let urgent = Parts { pick: 3, ..p.clone() };
+    assert_eq!((of(event(15, &urgent)), of(event(24, &urgent))), (Format::JOBS, Format::JOBS));
+}
+
+#[test]
 fn kept_requests_need_their_format_and_can_be_left_out() {
     let p = Parts::fixed();
     let kept = [KeptRequest::Nowhere, KeptRequest::Here(Bytes::from_static(b"sealed")), KeptRequest::At(3)];

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
+use super::job;
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, ReleaseReason, SourceChange,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, JobChange, ReleaseReason, SourceChange,
 };
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::task::TaskKind;
@@ -37,6 +38,8 @@ pub fn event_type(event: &Event) -> String {
         Event::JobSucceeded { .. } => "job.succeeded",
         Event::JobFailed { .. } => "job.failed",
         Event::JobCancelled { .. } => "job.cancelled",
+        Event::JobChanged { change, .. } => job::change_type(*change),
+        Event::TaskLimitsSet { .. } => "account.task_limits_set",
         Event::TaskStarted { .. } => "task.started",
         Event::TaskProgressed { .. } => "task.progressed",
         Event::TaskCheckpointed { .. } => "task.checkpointed",
@@ -81,11 +84,14 @@ pub fn data_json(event: &Event) -> Value {
             let how = json!({"status": status, "error": error, "retry_at_ms": retry_at});
             with(with(of, how), json!({"latency_ms": latency_ms, "response": response}))
         }
-        Event::JobRequested { job, kind, input, playbook } => {
-            json!({"job": job, "kind": kind, "input": input, "playbook": playbook})
+        Event::JobRequested { job, kind, input, playbook, options } => {
+            with(json!({"job": job, "kind": kind, "input": input, "playbook": playbook}), job::options_json(*options))
         }
         Event::JobSucceeded { job } | Event::JobCancelled { job } => json!({"job": job}),
+        Event::JobChanged { job, change: JobChange::Restarted { from } } => json!({"job": job, "from_task": from}),
+        Event::JobChanged { job, change: JobChange::Paused | JobChange::Resumed } => json!({"job": job}),
         Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
+        Event::TaskLimitsSet { limits } => json!(limits),
         Event::TaskStarted { job, task, attempt, worker } => {
             attempt_of(job, *task, *attempt, json!({"worker": worker}))
         }
@@ -215,5 +221,6 @@ fn release_reason(reason: ReleaseReason) -> &'static str {
         ReleaseReason::LeaseLost => "lease_lost",
         ReleaseReason::BackOffOver => "back_off_over",
         ReleaseReason::Drained => "drained",
+        ReleaseReason::DelayOver => "delay_over",
     }
 }

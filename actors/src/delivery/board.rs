@@ -186,6 +186,8 @@ impl Observer for DeliveryBoard {
             | Event::SourceChanged { .. }
             | Event::WebhookAccepted(_)
             | Event::JobRequested { .. }
+            | Event::JobChanged { .. }
+            | Event::TaskLimitsSet { .. }
             | Event::JobSucceeded { .. }
             | Event::JobFailed { .. }
             | Event::JobCancelled { .. }

@@ -16,7 +16,20 @@ use crate::shard::ExecuteError;
 use crate::task::Work;
 
 /// The fixed words that outcomes carry. One of another version becomes [`UNKNOWN_WORD`].
-const WORDS: [&str; 9] = ["account", "open job", "task", "endpoint", "checkpoint", "result", "ready", "shard", "node"];
+const WORDS: [&str; 12] = [
+    "account",
+    "open job",
+    "task",
+    "endpoint",
+    "checkpoint",
+    "result",
+    "ready",
+    "resumed",
+    "running tasks",
+    "running tasks of this kind",
+    "shard",
+    "node",
+];
 const UNKNOWN_WORD: &str = "thing";
 
 /// Why bytes are no message between nodes, or a command may not become one.
@@ -133,6 +146,11 @@ enum RejectionForm {
         #[serde(deserialize_with = "word")]
         task: Word,
         attempt: u32,
+    },
+    JobState {
+        job: String,
+        #[serde(deserialize_with = "word")]
+        wanted: Word,
     },
     TaskState {
         job: String,
@@ -256,7 +274,13 @@ mod tests {
             }
         }
         let of_task = |wanted| Rejection::TaskState { job: "call-1".to_owned(), task: "summarize", wanted };
-        rejections.extend([of_task("ready"), Rejection::Invalid { field: "result", rule: "must be small".to_owned() }]);
+        let of_job = |wanted| Rejection::JobState { job: "call-1".to_owned(), wanted };
+        rejections.extend([
+            of_task("ready"),
+            of_job("resumed"),
+            Rejection::Limit { what: "running tasks", max: 3 },
+            Rejection::Invalid { field: "result", rule: "must be small".to_owned() },
+        ]);
         assert!(rejections.iter().any(|rejection| matches!(rejection, Rejection::StaleAttempt { .. })));
         outcomes.extend(rejections.into_iter().map(|rejection| Err(ExecuteError::Rejected(rejection))));
         for outcome in outcomes {

@@ -111,7 +111,10 @@ pub(crate) fn weight(command: &Command) -> usize {
         Command::AcceptWebhooks(webhooks) => webhooks.iter().map(in_memory).sum(),
         Command::FollowAgain(webhook) => in_memory(webhook),
         Command::KeepRefused { sealed_request, .. } => sealed_request.len(),
-        Command::CreateJob { .. } | Command::ReportSuccess { .. } | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
+        Command::CreateJob { .. }
+        | Command::RestartJob { .. }
+        | Command::ReportSuccess { .. }
+        | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
         Command::CreateAccount { .. }
         | Command::CreateApiKey(_)
         | Command::RevokeApiKey { .. }
@@ -132,6 +135,10 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::RecoverDeliveries { .. }
         | Command::RequeueDeliveries { .. }
         | Command::CancelJob { .. }
+        | Command::PauseJob { .. }
+        | Command::ResumeJob { .. }
+        | Command::ExpireJob { .. }
+        | Command::SetTaskLimits { .. }
         | Command::StartTask { .. }
         | Command::ReportProgress { .. }
         | Command::ReportAiCall { .. }

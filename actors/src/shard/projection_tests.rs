@@ -17,16 +17,17 @@ use crate::codec::Decision;
 use crate::domain::account::limits::{REFUSED_MAX, REFUSED_PLACE_BYTES, REQUEST_INLINE_BYTES_MAX};
 use crate::domain::account::{
     Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
-    EndpointSettings, Event, Facts, KeptRequest, Mark, Moved, Playbook, RefusedFor, RefusedRequest, ReleaseReason,
-    Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust, WebhookAccepted, decide,
+    EndpointSettings, Event, Facts, JobChange, KeptRequest, Mark, Moved, Playbook, RefusedFor, RefusedRequest,
+    ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust,
+    WebhookAccepted, decide,
 };
 use crate::domain::ids::{AccountId, EndpointId, Id, JobId, SourceId};
-use crate::domain::job::{Failure, Job, JobKind};
+use crate::domain::job::{Failure, Job, JobKind, JobOptions, Priority};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskKind, TaskLimits};
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 33;
+const COMMANDS: u8 = 35;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -56,6 +57,13 @@ fn outcome(pick: u8) -> DeliveryOutcome {
         },
         _ => DeliveryOutcome::Gone,
     }
+}
+
+/// Some jobs start later, and some have a deadline.
+fn options(b: u8) -> JobOptions {
+    let at = |far: bool| far.then_some(Timestamp(1_000_000_000 + u64::from(b)));
+    let priority = Priority::of_number(u32::from(b % 5) + 1).unwrap();
+    JobOptions { priority, start_at: at(b.is_multiple_of(3)), deadline_at: at(b % 4 == 1) }
 }
 
 /// A change of a source.
@@ -160,7 +168,15 @@ impl Model {
                 sealed_request: vec![b; if b < 8 { REFUSED_PLACE_BYTES + 1 } else { 3 }].into(),
             },
             32 => Command::ForgetRefused { source: id("source", a), numbers: vec![u64::from(b % 4)] },
-            13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
+            13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}), options: options(b) },
+            33 => self.job_command(a, b),
+            34 => Command::SetTaskLimits {
+                limits: TaskLimits {
+                    weight: u32::from(a % 3) + 1,
+                    running_max: b.is_multiple_of(2).then_some(u32::from(b % 4) + 1),
+                    ..TaskLimits::default()
+                },
+            },
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
             _ => self.task_command(op, a, b),
@@ -187,11 +203,31 @@ impl Model {
         }
     }
 
+    /// A command about a job, open or ended.
+    fn job_command(&self, a: u8, b: u8) -> Command {
+        let jobs: Vec<_> = self.jobs.iter().collect();
+        let Some((job, state)) = jobs.get(usize::from(a) % jobs.len().max(1)) else {
+            return Command::PauseJob { job: JobId::parse("call-1").unwrap() };
+        };
+        let (job, tasks) = ((*job).clone(), state.tasks.keys().collect::<Vec<_>>());
+        match b % 8 {
+            0 => Command::PauseJob { job },
+            1 => Command::ResumeJob { job },
+            2 => Command::ExpireJob { job },
+            3 | 4 => Command::RestartJob { job, from: Some(*tasks[usize::from(b / 8) % tasks.len()]) },
+            _ => Command::RestartJob { job, from: None },
+        }
+    }
+
     /// A command about a task of an open job, if there is one.
     fn task_command(&self, op: u8, a: u8, b: u8) -> Command {
         let jobs: Vec<_> = self.account.jobs.iter().collect();
         let Some((job, state)) = jobs.get(usize::from(a) % jobs.len().max(1)) else {
-            return Command::CreateJob { kind: JobKind::Single(TaskKind::Search), input: json!({"query": "q"}) };
+            return Command::CreateJob {
+                kind: JobKind::Single(TaskKind::Search),
+                input: json!({"query": "q"}),
+                options: JobOptions::default(),
+            };
         };
         let tasks: Vec<_> = state.tasks.iter().collect();
         let (kind, task) = tasks[usize::from(b) % tasks.len()];
@@ -206,7 +242,8 @@ impl Model {
             }
             19 => Command::ReleaseTask {
                 task: at,
-                reason: [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver][usize::from(a % 2)],
+                reason: [ReleaseReason::LeaseLost, ReleaseReason::BackOffOver, ReleaseReason::DelayOver]
+                    [usize::from(a % 3)],
             },
             20 if a.is_multiple_of(5) => Command::CancelJob { job: at.job },
             _ => Command::ReportCheckpoint { task: at, state: json!({"at": b}) },
@@ -221,7 +258,14 @@ impl Model {
             causation_seq: 0,
             idempotency: None,
         };
-        let Decided { events, marks, .. } = decide(&self.account, &Facts::default(), &asked, at).ok()?;
+        let mut ended_job = None;
+        if let Command::RestartJob { job, .. } = &asked.command
+            && !self.account.jobs.contains_key(job)
+        {
+            ended_job = self.jobs.get(job).cloned();
+        }
+        let facts = Facts { ended_job, ..Facts::default() };
+        let Decided { events, marks, .. } = decide(&self.account, &facts, &asked, at).ok()?;
         Some(Decision {
             account: self.account.id.clone(),
             first_seq: self.account.last_seq + 1,
@@ -244,6 +288,9 @@ impl Model {
             self.note_dead(event);
             if let Event::SourceDeleted { source } = event {
                 self.refused.remove(source);
+            }
+            if let Event::JobChanged { job, change: JobChange::Restarted { .. } } = event {
+                self.account.jobs.insert(job.clone(), self.jobs[job].clone());
             }
             self.account.evolve(seq, decision.at, cause_seq, event);
             for (job, state) in &self.account.jobs {
@@ -407,8 +454,8 @@ fn what_was_given_up_and_sent_again_is_no_longer_dead() {
     let commands = [
         Command::CreateAccount { display_name: "A".to_owned(), wrapped_key: vec![1] },
         Command::CreateEndpoint(new, EndpointSettings::default()),
-        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}) },
-        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://b"}) },
+        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}), options: JobOptions::default() },
+        Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://b"}), options: JobOptions::default() },
         report(false, DeliveryOutcome::Forgotten),
         Command::RecoverDeliveries { endpoint: endpoint(), after_seq: 2, through_seq: 4 },
         report(true, outcome(0)),
@@ -481,7 +528,7 @@ proptest! {
 }
 
 /// Requests a job, makes its source, takes a webhook, and then starts a task of the job.
-const JOB_THEN_TASK: [(u8, u8, u8); 4] = [(13, 0, 0), (4, 0, 0), (6, 0, 0), (16, 0, 0)];
+const JOB_THEN_TASK: [(u8, u8, u8); 4] = [(13, 0, 2), (4, 0, 0), (6, 0, 0), (16, 0, 0)];
 
 #[test]
 fn a_stored_row_that_is_wrong_changes_the_digest_once_an_event_reads_it() {

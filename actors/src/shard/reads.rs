@@ -21,6 +21,7 @@ use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Pending, Source, WebhookAccepted};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
 use crate::domain::job::Job;
+use crate::domain::task::TaskLimits;
 
 /// Rows read from the store at a time when all of a shard's are wanted.
 const PAGE_ROWS: usize = 512;
@@ -102,6 +103,11 @@ impl Reads {
     /// A job, open or ended.
     pub fn job(&self, account: &AccountId, job: &JobId) -> Result<Option<Job>, ReadError> {
         self.place(account).read(&*self.store, Family::Job, job.as_str())
+    }
+
+    /// How much work of an account runs at a time.
+    pub fn task_limits(&self, account: &AccountId) -> Result<TaskLimits, ReadError> {
+        Ok(self.place(account).read(&*self.store, Family::TaskLimits, "")?.unwrap_or_default())
     }
 
     /// Jobs newest first, those requested before an event (none: from the newest on).

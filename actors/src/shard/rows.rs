@@ -6,6 +6,7 @@
 //! | family | rest | value |
 //! | --- | --- | --- |
 //! | `Account` | – | JSON of [`Head`] |
+//! | `TaskLimits` | – | JSON of [`TaskLimits`](crate::domain::task::TaskLimits) |
 //! | `Floor` | – | number of the oldest event kept |
 //! | `Feed` | seq | `FeedEvent` of record.proto |
 //! | `Delivery` | source · 0 · delivery id | [`Remembered`] |
@@ -74,6 +75,7 @@ pub(crate) enum Family {
     Attempt,
     Request,
     Refused,
+    TaskLimits,
 }
 
 /// Bytes before the account in a key.
@@ -110,6 +112,7 @@ impl Family {
             Self::Attempt => 23,
             Self::Request => 24,
             Self::Refused => 25,
+            Self::TaskLimits => 26,
         }
     }
 
@@ -141,6 +144,7 @@ impl Family {
             Self::Attempt => "attempt at a delivery",
             Self::Request => "kept request",
             Self::Refused => "refused request",
+            Self::TaskLimits => "task limits",
         }
     }
 }

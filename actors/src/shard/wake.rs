@@ -29,6 +29,7 @@ pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account,
     account.playbooks =
         place.read_all::<of::Playbook, _>(store, Family::Playbook, PLAYBOOKS_MAX)?.into_iter().collect();
     account.jobs = open_jobs(store, place)?.into_iter().collect();
+    account.task_limits = place.read(store, Family::TaskLimits, "")?.unwrap_or_default();
     Ok((account, last_at))
 }
 

@@ -1,6 +1,6 @@
 //! Which tasks are ready and which run, as the shards this node leads say, and what was taken in from other nodes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
@@ -9,11 +9,12 @@ use steward_cluster::ids::ShardId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::census::Census;
 use super::in_hand::{InHand, ReadyTask, Slots, TaskKey};
 use super::leases::{Lease, Leases};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
-use crate::domain::task::{TaskClass, TaskKind};
+use crate::domain::task::{TaskClass, TaskKind, TaskLimits};
 
 /// A lease in the store whose holder does not run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +28,14 @@ pub(super) struct ForeignLease {
 pub(super) struct News {
     pub(super) shards: Vec<ShardId>,
     pub(super) jobs: HashSet<(AccountId, JobId)>,
+    /// Whose limits have changed.
+    pub(super) accounts: HashSet<AccountId>,
 }
 
 pub(super) struct State {
     news: News,
     pub(super) in_hand: InHand,
+    pub(super) census: Census,
 }
 
 /// The tasks of the shards this node leads. An [`Observer`](crate::shard::Observer); the workers read it.
@@ -48,7 +52,7 @@ impl TaskBoard {
     /// An empty board. Jobs get their scratch folders below `scratch`.
     #[must_use]
     pub fn new(scratch: PathBuf) -> Self {
-        let state = State { news: News::default(), in_hand: InHand::nothing() };
+        let state = State { news: News::default(), in_hand: InHand::nothing(), census: Census::default() };
         let (changed, settled, leases) = (Notify::new(), Notify::new(), Leases::default());
         Self { state: Mutex::new(state), changed, settled, scratch, leases }
     }
@@ -92,22 +96,29 @@ impl TaskBoard {
         account: &AccountId,
         id: &JobId,
         job: Option<&Job>,
+        limits: TaskLimits,
         now: Timestamp,
     ) -> Vec<ForeignLease> {
-        let in_hand = &mut self.state.lock().in_hand;
+        let State { in_hand, census, .. } = &mut *self.state.lock();
         let open = job.filter(|job| job.state == JobState::Running);
+        census.note(account, id, open);
+        in_hand.limit(account, limits);
+        let priority = open.map(|job| job.options.priority).unwrap_or_default();
+        let may_start = open.is_some_and(|job| !job.is_paused);
         let key = |task: TaskKind| TaskKey { account: account.clone(), job: id.clone(), task };
         let mut foreign = vec![];
         let mut ready = HashSet::new();
+        let mut abroad = BTreeSet::new();
         for (kind, task) in open.into_iter().flat_map(|job| &job.tasks) {
             let key = key(*kind);
             let runs_here = in_hand.running.contains_key(&key);
             match task.state {
-                TaskState::Ready if !in_hand.is_taken(&key) => {
+                TaskState::Ready if may_start && !in_hand.is_taken(&key) => {
                     ready.insert(*kind);
-                    in_hand.enqueue(ReadyTask { key, attempt: task.attempt + 1, since: now });
+                    in_hand.enqueue(ReadyTask { key, attempt: task.attempt + 1, priority, since: now });
                 }
                 TaskState::Running if !runs_here => {
+                    abroad.insert(*kind);
                     let worker = task.worker.clone().unwrap_or_default();
                     let TaskKey { account, job, task: kind } = key;
                     foreign.push(ForeignLease {
@@ -118,13 +129,15 @@ impl TaskBoard {
                 TaskState::Ready
                 | TaskState::Running
                 | TaskState::Blocked
+                | TaskState::Delayed
                 | TaskState::BackingOff
                 | TaskState::Succeeded
                 | TaskState::Failed => {}
             }
         }
         in_hand.forget(account, id, &ready);
-        if open.is_none() {
+        in_hand.runs_abroad(account, id, abroad);
+        if !may_start {
             in_hand.cancel(account, id);
         }
         foreign
@@ -202,6 +215,17 @@ impl TaskBoard {
         self.look();
     }
 
+    /// The limits of an account have changed.
+    pub(super) fn limits_changed(&self, account: &AccountId) {
+        self.state.lock().news.accounts.insert(account.clone());
+        self.look();
+    }
+
+    /// Keeps to the limits of an account from now on.
+    pub(super) fn limit(&self, account: &AccountId, limits: TaskLimits) {
+        self.state.lock().in_hand.limit(account, limits);
+    }
+
     pub(super) fn look_at_shard(&self, shard: ShardId) {
         self.state.lock().news.shards.push(shard);
         self.look();
@@ -233,11 +257,11 @@ mod tests {
     fn a_ready_task_is_queued_once_and_taken_once() {
         let (account, id, job) = call();
         let board = board();
-        assert_eq!(board.reconcile(&account, &id, Some(&job), NOW), []);
-        board.reconcile(&account, &id, Some(&job), NOW);
+        assert_eq!(board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW), []);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let (ready, _) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         assert_eq!((ready.key.task, ready.attempt), (TaskKind::Fetch, 1));
-        board.reconcile(&account, &id, Some(&job), NOW); // The store does not know of the lease yet.
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW); // The store does not know of the lease yet.
         assert!(board.take(TaskClass::Net, ONE_EACH, NOW).is_none());
     }
 
@@ -246,7 +270,7 @@ mod tests {
         let (account, id, mut job) = call();
         let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 2, Some("node-9/old".to_owned()));
-        let foreign = board().reconcile(&account, &id, Some(&job), NOW);
+        let foreign = board().reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         assert_eq!((foreign[0].lease.attempt, foreign[0].worker.as_str()), (2, "node-9/old"));
     }
 
@@ -254,7 +278,7 @@ mod tests {
     fn only_what_is_leased_is_renewed_and_only_its_own_attempt_is_stopped() {
         let (account, id, job) = call();
         let board = board();
-        board.reconcile(&account, &id, Some(&job), NOW);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let (ready, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         assert_eq!(board.held(), [], "the account may not know of it yet");
         board.leased(&ready.key);
@@ -270,7 +294,7 @@ mod tests {
     fn a_job_that_is_cancelled_elsewhere_stops_what_runs_here() {
         let (account, id, job) = call();
         let board = board();
-        board.reconcile(&account, &id, Some(&job), NOW);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let (_, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         board.followed(&account, &Event::JobSucceeded { job: id.clone() });
         assert!(!cancel.is_cancelled(), "an attempt of a job that succeeded has reported");
@@ -282,12 +306,40 @@ mod tests {
     fn an_ended_job_is_cancelled_and_leaves_the_queue() {
         let (account, id, job) = call();
         let board = board();
-        board.reconcile(&account, &id, Some(&job), NOW);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let (ready, cancel) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
         board.applied(&account, 2, NOW, &Event::JobCancelled { job: id.clone() });
         assert!(cancel.is_cancelled());
         board.ended(&ready.key);
-        board.reconcile(&account, &id, None, NOW);
+        board.reconcile(&account, &id, None, TaskLimits::default(), NOW);
         assert_eq!(board.rows(10), (vec![], 0));
+    }
+
+    #[test]
+    fn an_account_at_its_limit_waits_for_its_own_and_no_other_waits_for_it() {
+        let limits = TaskLimits { running_max: Some(2), ..TaskLimits::default() };
+        let (board, job) = (board(), call().2);
+        let [acme, other] = ["acme", "other"].map(|name| AccountId::parse(name).unwrap());
+        let id = |n: u32| JobId::parse(&format!("call-{n}")).unwrap();
+        let slots = Slots { cpu: 1, net: 9 };
+        // One of the account's tasks runs on another node.
+        let mut abroad = job.clone();
+        let fetch = abroad.tasks.get_mut(&TaskKind::Fetch).unwrap();
+        (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 1, Some("node-9/b".to_owned()));
+        board.reconcile(&acme, &id(1), Some(&abroad), limits.clone(), NOW);
+        for n in [2, 3, 4] {
+            board.reconcile(&acme, &id(n), Some(&job), limits.clone(), NOW);
+        }
+        board.reconcile(&other, &id(1), Some(&job), TaskLimits::default(), NOW);
+        let take = || board.take(TaskClass::Net, slots, NOW).map(|(ready, _)| (ready.key.account, ready.key.job));
+        assert_eq!([take(), take(), take()], [Some((acme.clone(), id(2))), Some((other, id(1))), None]);
+        let gate = |n| board.explain(&acme, &id(n), &job, TaskKind::Fetch, slots).unwrap().gate.as_str();
+        assert_eq!((gate(2), gate(3)), ("lease", "limit"));
+        assert!(board.spare_kinds(Slots { cpu: 0, net: 0 }).is_empty(), "nothing another node may run");
+        // The one on the other node ends.
+        board.reconcile(&acme, &id(1), None, limits.clone(), NOW);
+        assert_eq!([take(), take()], [Some((acme.clone(), id(3))), None]);
+        board.limit(&acme, TaskLimits::default());
+        assert_eq!(take(), Some((acme, id(4))));
     }
 }

@@ -6,10 +6,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use steward_cluster::clock::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::fair::FairQueue;
+use super::fair::{FairQueue, Rules};
 use super::leases::Lease;
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::{TASK_CLASSES, TaskClass, TaskKind};
+use crate::domain::job::Priority;
+use crate::domain::task::{Reached, TASK_CLASSES, TaskClass, TaskKind, TaskLimits};
+use crate::metrics;
 
 /// One task of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,13 +23,13 @@ pub(super) struct TaskKey {
 
 /// How many tasks of each class run here at a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slots {
-    pub(super) cpu: usize,
-    pub(super) net: usize,
+pub struct Slots {
+    pub cpu: usize,
+    pub net: usize,
 }
 
 impl Slots {
-    fn of(self, class: TaskClass) -> usize {
+    pub(super) fn of(self, class: TaskClass) -> usize {
         match class {
             TaskClass::Cpu => self.cpu,
             TaskClass::Net => self.net,
@@ -41,6 +43,7 @@ pub(super) struct ReadyTask {
     pub(super) key: TaskKey,
     /// The attempt its lease will start.
     pub(super) attempt: u32,
+    pub(super) priority: Priority,
     pub(super) since: Timestamp,
 }
 
@@ -49,6 +52,28 @@ impl ReadyTask {
     pub(super) fn lease(&self) -> Lease {
         let TaskKey { account, job, task } = self.key.clone();
         Lease { account, job, task, attempt: self.attempt }
+    }
+}
+
+/// Turns of accounts, within their limits.
+struct Turns<'a> {
+    in_hand: &'a InHand,
+    wants: &'a dyn Fn(TaskKind) -> bool,
+}
+
+impl Rules<ReadyTask> for Turns<'_> {
+    fn weight(&self, account: &AccountId) -> u32 {
+        self.in_hand.limits.get(account).map_or(1, |limits| limits.weight)
+    }
+
+    fn may(&self, account: &AccountId) -> bool {
+        let Some(max) = self.in_hand.limits.get(account).and_then(|limits| limits.running_max) else { return true };
+        let (running, _) = self.in_hand.running_for(account, TaskKind::Fetch);
+        u32::try_from(running).is_ok_and(|running| running < max)
+    }
+
+    fn fits(&self, _: &AccountId, ready: &ReadyTask) -> bool {
+        (self.wants)(ready.key.task) && self.in_hand.reached(&ready.key).is_none()
     }
 }
 
@@ -65,10 +90,15 @@ pub(super) struct Running {
 pub(super) struct InHand {
     pub(super) cpu: FairQueue<ReadyTask>,
     pub(super) net: FairQueue<ReadyTask>,
-    queued: HashSet<TaskKey>,
+    /// The tasks of each job that are in the queues.
+    queued: HashMap<(AccountId, JobId), BTreeSet<TaskKind>>,
     pub(super) running: HashMap<TaskKey, Running>,
     /// Taken for a worker of another node, whose lease is not in the store yet.
     lent: HashSet<TaskKey>,
+    /// Of accounts led here, what workers of other nodes run.
+    abroad: HashMap<(AccountId, JobId), BTreeSet<TaskKind>>,
+    /// Of accounts led here, those the operator set.
+    limits: HashMap<AccountId, TaskLimits>,
     /// The slot kept for a task that another node was asked for.
     reserved: Option<TaskClass>,
 }
@@ -78,14 +108,16 @@ impl InHand {
         Self {
             cpu: FairQueue::new(),
             net: FairQueue::new(),
-            queued: HashSet::new(),
+            queued: HashMap::new(),
             running: HashMap::new(),
             lent: HashSet::new(),
+            abroad: HashMap::new(),
+            limits: HashMap::new(),
             reserved: None,
         }
     }
 
-    fn waiting(&self, class: TaskClass) -> &FairQueue<ReadyTask> {
+    pub(super) fn waiting(&self, class: TaskClass) -> &FairQueue<ReadyTask> {
         match class {
             TaskClass::Cpu => &self.cpu,
             TaskClass::Net => &self.net,
@@ -100,9 +132,9 @@ impl InHand {
     }
 
     pub(super) fn enqueue(&mut self, ready: ReadyTask) {
-        if self.queued.insert(ready.key.clone()) {
-            let account = ready.key.account.clone();
-            self.queue(ready.key.task.class()).push(&account, ready);
+        let TaskKey { account, job, task } = ready.key.clone();
+        if self.queued.entry((account.clone(), job)).or_default().insert(task) {
+            self.queue(task.class()).push(&account, ready.priority, ready);
         }
     }
 
@@ -125,8 +157,9 @@ impl InHand {
         if !self.has_free_slot(class, slots) {
             return None;
         }
-        let ready = self.queue(class).pop()?;
-        self.queued.remove(&ready.key);
+        let ready = self.pop(class, &|_| true)?;
+        self.dequeued(&ready.key);
+        metrics::task_waited(class.as_str(), now.since(ready.since));
         let cancel = self.run(ready.key.clone(), ready.attempt, false, now);
         Some((ready, cancel))
     }
@@ -159,17 +192,69 @@ impl InHand {
     /// The kinds of task that wait and find no slot here.
     pub(super) fn spare_kinds(&self, slots: Slots) -> BTreeSet<TaskKind> {
         let full = TASK_CLASSES.into_iter().filter(|class| !self.has_free_slot(*class, slots));
-        full.flat_map(|class| self.waiting(class).iter()).map(|ready| ready.key.task).collect()
+        let waiting = full.flat_map(|class| self.waiting(class).iter());
+        waiting.filter(|ready| self.reached(&ready.key).is_none()).map(|ready| ready.key.task).collect()
     }
 
     /// Takes the next task of these kinds that would find no slot here.
     pub(super) fn lend(&mut self, kinds: &[TaskKind], slots: Slots) -> Option<ReadyTask> {
-        let fits = |ready: &ReadyTask| kinds.contains(&ready.key.task);
-        let next = |class| (!self.has_free_slot(class, slots)).then(|| self.queue(class).pop_where(fits)).flatten();
+        let fits = |kind: TaskKind| kinds.contains(&kind);
+        let next = |class| (!self.has_free_slot(class, slots)).then(|| self.pop(class, &fits)).flatten();
         let ready = TASK_CLASSES.into_iter().find_map(next)?;
-        self.queued.remove(&ready.key);
+        self.dequeued(&ready.key);
         self.lent.insert(ready.key.clone());
         Some(ready)
+    }
+
+    /// The next task of a class that its account may run, of kinds that are wanted.
+    fn pop(&mut self, class: TaskClass, wants: &dyn Fn(TaskKind) -> bool) -> Option<ReadyTask> {
+        let mut queue = std::mem::replace(self.queue(class), FairQueue::new());
+        let next = queue.pop(&Turns { in_hand: self, wants });
+        *self.queue(class) = queue;
+        next
+    }
+
+    /// The limit of its account that a task meets, if it does. The account itself has the last word.
+    pub(super) fn reached(&self, key: &TaskKey) -> Option<Reached> {
+        let limits = self.limits.get(&key.account)?;
+        let (running, of_kind) = self.running_for(&key.account, key.task);
+        limits.reached(key.task, running, of_kind)
+    }
+
+    /// How many tasks of an account run here and elsewhere, and how many of them are of a kind.
+    fn running_for(&self, account: &AccountId, kind: TaskKind) -> (usize, usize) {
+        let here = self.running.keys().chain(&self.lent).filter(|key| key.account == *account).map(|key| key.task);
+        let abroad = self.abroad.iter().filter(|((of, _), _)| of == account).flat_map(|(_, kinds)| kinds).copied();
+        here.chain(abroad).fold((0, 0), |(all, same), one| (all + 1, same + usize::from(one == kind)))
+    }
+
+    /// The operator's limits of an account led here.
+    pub(super) fn limit(&mut self, account: &AccountId, limits: TaskLimits) {
+        if limits.is_usual() {
+            self.limits.remove(account);
+        } else {
+            self.limits.insert(account.clone(), limits);
+        }
+    }
+
+    /// What workers of other nodes run of a job.
+    pub(super) fn runs_abroad(&mut self, account: &AccountId, job: &JobId, kinds: BTreeSet<TaskKind>) {
+        let name = (account.clone(), job.clone());
+        if kinds.is_empty() {
+            self.abroad.remove(&name);
+        } else {
+            self.abroad.insert(name, kinds);
+        }
+    }
+
+    fn dequeued(&mut self, key: &TaskKey) {
+        let job = (key.account.clone(), key.job.clone());
+        if let Some(tasks) = self.queued.get_mut(&job) {
+            tasks.remove(&key.task);
+            if tasks.is_empty() {
+                self.queued.remove(&job);
+            }
+        }
     }
 
     pub(super) fn end_lending(&mut self, key: &TaskKey) {
@@ -192,21 +277,29 @@ impl InHand {
 
     /// Drops queued tasks of the job that are not ready any more.
     pub(super) fn forget(&mut self, account: &AccountId, job: &JobId, ready: &HashSet<TaskKind>) {
-        let stays = |key: &TaskKey| key.account != *account || key.job != *job || ready.contains(&key.task);
-        if self.queued.iter().all(stays) {
+        let name = (account.clone(), job.clone());
+        let Some(tasks) = self.queued.get_mut(&name) else { return };
+        let before = tasks.len();
+        tasks.retain(|task| ready.contains(task));
+        if tasks.len() == before {
             return;
         }
-        self.queued.retain(stays);
-        self.cpu.retain(account, |ready| stays(&ready.key));
-        self.net.retain(account, |ready| stays(&ready.key));
+        if tasks.is_empty() {
+            self.queued.remove(&name);
+        }
+        let stays = |waiting: &ReadyTask| waiting.key.job != *job || ready.contains(&waiting.key.task);
+        self.cpu.retain(account, stays);
+        self.net.retain(account, stays);
     }
 
     /// Drops all queued tasks of these accounts.
     pub(super) fn forget_all(&mut self, is_gone: &dyn Fn(&AccountId) -> bool) {
-        let gone: Vec<TaskKey> = self.queued.iter().filter(|key| is_gone(&key.account)).cloned().collect();
-        for key in gone {
-            self.forget(&key.account, &key.job, &HashSet::new());
+        let gone: Vec<_> = self.queued.keys().filter(|(account, _)| is_gone(account)).cloned().collect();
+        for (account, job) in gone {
+            self.forget(&account, &job, &HashSet::new());
         }
+        self.abroad.retain(|(account, _), _| !is_gone(account));
+        self.limits.retain(|account, _| !is_gone(account));
     }
 
     pub(super) fn cancel(&self, account: &AccountId, job: &JobId) {

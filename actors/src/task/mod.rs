@@ -17,6 +17,8 @@
 mod announce;
 mod attempt;
 mod board;
+mod census;
+mod explain;
 mod fair;
 mod grant;
 mod hints;
@@ -33,8 +35,10 @@ mod spare;
 mod worker;
 
 pub use board::TaskBoard;
+pub use explain::{Explained, Gate};
 pub use grant::{Granted, Work};
 pub use hints::Hints;
+pub use in_hand::Slots;
 pub use leases::Lease;
 pub use lessor::Lessor;
 pub use rows::TaskRow;

@@ -3,8 +3,8 @@
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
 
-use super::board::TaskBoard;
-use crate::domain::account::{Event, Mark};
+use super::board::{State, TaskBoard};
+use crate::domain::account::{Event, JobChange, Mark};
 use crate::domain::ids::AccountId;
 use crate::shard::Observer;
 
@@ -13,13 +13,18 @@ impl Observer for TaskBoard {
         match event {
             Event::JobRequested { job, .. }
             | Event::JobSucceeded { job }
+            | Event::JobChanged { job, change: JobChange::Resumed | JobChange::Restarted { .. } }
             | Event::TaskSucceeded { job, .. }
+            | Event::TaskFailed { job, .. }
             | Event::TaskReleased { job, .. } => self.look_at(account, job, false),
             // By a worker of another node: its lease wants watching.
             Event::TaskStarted { job, task, .. } if !self.runs(account, job, *task) => {
                 self.look_at(account, job, false);
             }
-            Event::JobFailed { job, .. } | Event::JobCancelled { job } => self.look_at(account, job, true),
+            Event::TaskLimitsSet { .. } => self.limits_changed(account),
+            Event::JobFailed { job, .. }
+            | Event::JobCancelled { job }
+            | Event::JobChanged { job, change: JobChange::Paused } => self.look_at(account, job, true),
             Event::AccountCreated { .. }
             | Event::ApiKeyCreated(_)
             | Event::ApiKeyRevoked { .. }
@@ -38,7 +43,6 @@ impl Observer for TaskBoard {
             | Event::DeliveryFailed { .. }
             | Event::TaskProgressed { .. }
             | Event::TaskCheckpointed { .. }
-            | Event::TaskFailed { .. }
             | Event::TaskStarted { .. }
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
@@ -47,7 +51,11 @@ impl Observer for TaskBoard {
 
     /// A job that another node leads may run here, and its files lie here.
     fn followed(&self, account: &AccountId, event: &Event) {
-        if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
+        if let Event::JobSucceeded { job }
+        | Event::JobFailed { job, .. }
+        | Event::JobCancelled { job }
+        | Event::JobChanged { job, change: JobChange::Paused } = event
+        {
             self.look_at(account, job, !matches!(event, Event::JobSucceeded { .. }));
         }
     }
@@ -60,7 +68,9 @@ impl Observer for TaskBoard {
 
     /// What waits is the next leader's to give out. What runs goes on, and reports to it.
     fn yielded(&self, is_of_shard: &dyn Fn(&AccountId) -> bool) {
-        self.state.lock().in_hand.forget_all(is_of_shard);
+        let State { in_hand, census, .. } = &mut *self.state.lock();
+        in_hand.forget_all(is_of_shard);
+        census.forget(is_of_shard);
         self.leases.forget(is_of_shard);
     }
 }

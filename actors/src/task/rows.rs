@@ -5,7 +5,8 @@ use steward_cluster::clock::Timestamp;
 use super::board::TaskBoard;
 use super::in_hand::{ReadyTask, Running, TaskKey};
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TASK_CLASSES, TaskKind};
+use crate::metrics;
 
 /// A task as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,21 @@ impl TaskRow {
 }
 
 impl TaskBoard {
+    /// Tells how many tasks stand at each gate, and how long the oldest one has waited for a slot.
+    pub(super) fn measure(&self, now: Timestamp) {
+        let state = self.state.lock();
+        for (gate, count) in state.census.counts() {
+            metrics::tasks_waiting(gate, "").set(f64::from(count));
+        }
+        for class in TASK_CLASSES {
+            let queue = state.in_hand.waiting(class);
+            let waiting = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+            metrics::tasks_waiting("slot", class.as_str()).set(f64::from(waiting));
+            let oldest = queue.iter().map(|ready| now.since(ready.since)).max().unwrap_or_default();
+            metrics::task_oldest_wait(class.as_str()).set(oldest.as_secs_f64());
+        }
+    }
+
     /// The running tasks, then the waiting ones in turn, at most `limit`; and how many there are beyond.
     #[must_use]
     pub fn rows(&self, limit: usize) -> (Vec<TaskRow>, usize) {

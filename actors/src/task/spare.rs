@@ -62,6 +62,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::{AccountId, JobId};
     use crate::domain::job::{Job, JobKind, TaskState};
+    use crate::domain::task::TaskLimits;
     use crate::task::Lease;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -73,7 +74,7 @@ mod tests {
         let board = Arc::new(TaskBoard::new(PathBuf::from("scratch")));
         let (id, job) = (JobId::parse("call-1").unwrap(), Job::requested(JobKind::Call, json!({}), 1, 0, NOW));
         for account in accounts {
-            board.reconcile(&AccountId::parse(account).unwrap(), &id, Some(&job), NOW);
+            board.reconcile(&AccountId::parse(account).unwrap(), &id, Some(&job), TaskLimits::default(), NOW);
         }
         (board, job, id)
     }
@@ -96,17 +97,21 @@ mod tests {
         let (board, mut job, id) = board(&["a"]);
         let account = AccountId::parse("a").unwrap();
         let lent = board.lend(&[TaskKind::Fetch], NONE).unwrap();
-        board.reconcile(&account, &id, Some(&job), NOW);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         assert!(board.spare_kinds(NONE).is_empty(), "it is in somebody's hands");
         board.take_news();
         drop(lent);
         assert!(board.take_news().jobs.contains(&(account.clone(), id.clone())), "its job is looked at again");
-        board.reconcile(&account, &id, Some(&job), NOW);
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let lent = board.lend(&[TaskKind::Fetch], NONE).unwrap();
         let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 1, Some("node-2/b".to_owned()));
         drop(lent);
-        assert_eq!(board.reconcile(&account, &id, Some(&job), NOW).len(), 1, "the lease is watched from now on");
+        assert_eq!(
+            board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW).len(),
+            1,
+            "the lease is watched from now on"
+        );
     }
 
     #[test]
@@ -114,7 +119,7 @@ mod tests {
         let (board, job, id) = board(&[]);
         let kept = board.reserve(TaskClass::Net, ONE).unwrap();
         assert!(board.reserve(TaskClass::Cpu, ONE).is_none(), "one at a time");
-        board.reconcile(&AccountId::parse("a").unwrap(), &id, Some(&job), NOW);
+        board.reconcile(&AccountId::parse("a").unwrap(), &id, Some(&job), TaskLimits::default(), NOW);
         assert!(board.take(TaskClass::Net, ONE, NOW).is_none(), "its slot is kept for another");
         drop(kept);
         assert!(board.reserve(TaskClass::Net, ONE).is_none(), "a task waits here");

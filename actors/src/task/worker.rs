@@ -22,7 +22,7 @@ use crate::blob::BlobStore;
 use crate::domain::account::ReleaseReason;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
-use crate::domain::task::{TASK_CLASSES, TASK_KINDS};
+use crate::domain::task::{TASK_CLASSES, TASK_KINDS, TaskLimits};
 use crate::elsewhere::Commands;
 use crate::supervisor;
 
@@ -34,10 +34,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// What a node's workers are started with.
 #[derive(Debug, Clone)]
 pub struct WorkersConfig {
-    /// Tasks that keep a core busy, at a time.
-    pub cpu_slots: usize,
-    /// Tasks that wait for the network, at a time.
-    pub net_slots: usize,
+    pub slots: Slots,
     /// Names this node in leases, such as `node-1`.
     pub node: String,
     /// Names this process: another start of the same node holds none of its leases.
@@ -90,7 +87,7 @@ impl Workers {
             blobs,
             clock,
             runners,
-            slots: Slots { cpu: config.cpu_slots, net: config.net_slots },
+            slots: config.slots,
             worker,
             draining: CancellationToken::new(),
         });
@@ -152,7 +149,10 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = self.bench.board.changed() => {}
-                _ = looks.tick() => self.take_back(),
+                _ = looks.tick() => {
+                    self.take_back();
+                    self.bench.board.measure(self.bench.clock.now());
+                }
                 () = self.bench.draining.cancelled(), if !self.bench.draining.is_cancelled() => {}
             }
         }
@@ -187,6 +187,9 @@ impl Dispatcher {
                 self.reconcile(&account, &id, Some(&job));
             }
         }
+        for account in news.accounts.iter().filter(|account| self.bench.commands.leads(account)) {
+            self.bench.board.limit(account, self.limits(account));
+        }
         for (account, id) in news.jobs {
             match reads.job(&account, &id) {
                 Ok(job) => self.reconcile(&account, &id, job.as_ref()),
@@ -195,11 +198,19 @@ impl Dispatcher {
         }
     }
 
+    /// Without those that cannot be read: the account itself refuses what goes beyond them.
+    fn limits(&self, account: &AccountId) -> TaskLimits {
+        self.bench.commands.reads().task_limits(account).unwrap_or_else(|error| {
+            tracing::error!(%account, %error, "the limits of an account cannot be read");
+            TaskLimits::default()
+        })
+    }
+
     /// Brings the board in line with a job. What is led elsewhere is given out elsewhere.
     fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>) {
         let board = &self.bench.board;
         if self.bench.commands.leads(account) {
-            let foreign = board.reconcile(account, id, job, self.bench.clock.now());
+            let foreign = board.reconcile(account, id, job, self.limits(account), self.bench.clock.now());
             foreign.into_iter().for_each(|lease| self.judge(lease));
         }
         let ended = job.is_none_or(|job| job.ended_at.is_some());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use steward_actors::blob::{Backfill, BlobHash, BlobStore, Copies, CopyError, backfill};
 use steward_actors::domain::account::{Command, Event, TaskRef};
 use steward_actors::domain::ids::{AccountId, JobId};
-use steward_actors::domain::job::JobKind;
+use steward_actors::domain::job::{JobKind, JobOptions};
 use steward_actors::domain::task::TaskKind;
 use steward_actors::shard::{Observer as _, Shards};
 use steward_actors::supervisor;
@@ -81,7 +81,12 @@ fn named() -> BlobHash {
 /// A job of the account whose result names the blob.
 async fn made(shards: &Shards, account: &AccountId) -> JobId {
     let kind = JobKind::parse("embed").unwrap();
-    let created = shards.execute(account, asked(Command::CreateJob { kind, input: json!({"input": "t"}) })).await;
+    let created = shards
+        .execute(
+            account,
+            asked(Command::CreateJob { kind, input: json!({"input": "t"}), options: JobOptions::default() }),
+        )
+        .await;
     let job = JobId::parse(&created.unwrap().id).unwrap();
     let start = Command::StartTask { job: job.clone(), task: TaskKind::Embed, worker: "node-2/b".to_owned() };
     shards.execute(account, asked(start)).await.unwrap();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 use steward_actors::domain::account::Command;
 use steward_actors::domain::ids::{AccountId, ConsumerId, JobId};
-use steward_actors::domain::job::JobKind;
+use steward_actors::domain::job::{JobKind, JobOptions};
 use steward_actors::domain::task::TaskKind;
 use steward_actors::feed::{FeedError, Subscription};
 use steward_actors::shard::{Seat, Shards, ShardsConfig};
@@ -186,7 +186,8 @@ async fn ends_like_the_others(spoils_leader: bool) {
     cluster.execute(create()).await;
     cluster.raise().await;
     let (kind, input) = (JobKind::Single(TaskKind::Search), json!({"query": "right"}));
-    let job = JobId::parse(&cluster.execute(Command::CreateJob { kind, input }).await).unwrap();
+    let job = JobId::parse(&cluster.execute(Command::CreateJob { kind, input, options: JobOptions::default() }).await)
+        .unwrap();
     let leader = found("somebody leads", || cluster.leader()).await;
     let spoiled = if spoils_leader { leader } else { (leader + 1) % NODES.len() };
     let subscribe = |at: usize| cluster.nodes[at].shards.feed().subscribe(&cluster.account, 0, vec![]);

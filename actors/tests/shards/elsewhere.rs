@@ -15,7 +15,7 @@ use steward_actors::domain::task::{TASK_KINDS, TaskKind};
 use steward_actors::elsewhere::{Commands, Elsewhere, decode_work};
 use steward_actors::shard::{ExecuteError, Seat, Shards};
 use steward_actors::task::runner::{Reporter, Retry, Runner, TaskError, TaskRun};
-use steward_actors::task::{Granted, Lease, TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{Granted, Lease, Slots, TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::raft::{PeerMessage, Transport};
@@ -138,7 +138,7 @@ async fn idle(folder: &Path) -> World {
     let setup = Setup { observers: vec![board.clone()], seat, ..Setup::default() };
     let shards = setup.start(&folder.join("data")).await;
     let (other, runner) = (Arc::new(Other::default()), Arc::new(Steered::default()));
-    let config = WorkersConfig { cpu_slots: 1, net_slots: 1, node: "node-2".to_owned(), boot: "now".to_owned() };
+    let config = WorkersConfig { slots: Slots { cpu: 1, net: 1 }, node: "node-2".to_owned(), boot: "now".to_owned() };
     let here: &Shards = &shards;
     let commands = Commands::new(here.clone(), Some(other.clone()));
     let blobs = BlobStore::open(folder.join("blobs")).unwrap();

@@ -15,9 +15,11 @@ impl Format {
     pub const CHECKS: Self = Self(2);
     /// What became of sources and endpoints after they were made, and deliveries that overtake each other.
     pub const WEBHOOKS: Self = Self(3);
+    /// Jobs that wait for a time, have a priority or a deadline, are paused, and are restarted.
+    pub const JOBS: Self = Self(4);
     /// The highest one this binary knows. With the feature `previous` it is one less: tests take that build for the
     /// release before this one.
-    pub const NEWEST: Self = if cfg!(feature = "previous") { Self::CHECKS } else { Self::WEBHOOKS };
+    pub const NEWEST: Self = if cfg!(feature = "previous") { Self::WEBHOOKS } else { Self::JOBS };
 }
 
 impl Default for Format {

@@ -35,6 +35,7 @@ pub(crate) enum Code {
     LimitReached,
     IdempotencyKeyReused,
     StaleAttempt,
+    JobState,
     TaskState,
     NotYet,
     AccountBusy,
@@ -92,6 +93,7 @@ impl Code {
             Self::IdempotencyKeyReused => row("idempotency_key_reused", "The idempotency key belongs to another request", GrpcCode::FailedPrecondition, StatusCode::UNPROCESSABLE_ENTITY),
             Self::StaleAttempt => row("stale_attempt", "The attempt is over", GrpcCode::Aborted, StatusCode::CONFLICT),
             Self::NotYet => row("not_yet", "The cluster is being upgraded", GrpcCode::FailedPrecondition, StatusCode::CONFLICT),
+            Self::JobState => row("job_state", "The job is in another state", GrpcCode::FailedPrecondition, StatusCode::CONFLICT),
             Self::TaskState => row("task_state", "The task is in another state", GrpcCode::FailedPrecondition, StatusCode::CONFLICT),
             Self::AccountBusy => retry(row("account_busy", "The account has too much in hand", GrpcCode::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS), RETRY_AFTER_DEFAULT),
             Self::Overloaded => retry(row("overloaded", "The node has too much in hand", GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE), RETRY_AFTER_DEFAULT),
@@ -248,6 +250,7 @@ impl From<Rejection> for Refused {
             Rejection::KeyReused => Self::new(Code::IdempotencyKeyReused, message),
             Rejection::StaleAttempt { .. } => Self::new(Code::StaleAttempt, message),
             Rejection::NotYet { .. } => Self::new(Code::NotYet, message),
+            Rejection::JobState { .. } => Self::new(Code::JobState, message),
             Rejection::TaskState { .. } => Self::new(Code::TaskState, message),
         }
     }

@@ -69,6 +69,7 @@ async fn the_same_idempotency_key_gets_the_first_answer_and_no_other_request() {
         kind: "search".to_owned(),
         input_json: format!("{{\"query\": \"{query}\"}}"),
         idempotency_key: "once".to_owned(),
+        ..CreateJobRequest::default()
     };
     let first = jobs.create_job(with(&node.operator, create("a"))).await.unwrap().into_inner();
     let again = jobs.create_job(with(&node.operator, create("a"))).await.unwrap().into_inner();

@@ -3,31 +3,29 @@
 
 use std::time::Duration;
 
-use steward_proto::webhook::v1::UpdateEndpointRequest;
+use steward_proto::job::v1::CreateJobRequest;
 use steward_tests::harness::{Build, Cluster, Node, Platform, Run, Shape, WAIT_MAX, eventually, now_ms};
 use tonic::{Code, Status};
 
 use crate::{A_WHILE, PLAN, close};
 
 /// What the release before knows, and what this one knows.
-const OLD: u16 = 2;
-const NEW: u16 = 3;
+const OLD: u16 = 3;
+const NEW: u16 = 4;
 const SHARDS: u16 = 8;
 /// A node that stops has given its shards away within this; nobody waits for them any longer.
 const SLOWEST_MAX: Duration = Duration::from_secs(3);
 
-/// What became of an attempt to change an endpoint: only this release can, and only when all shards may.
-async fn changes(cluster: &Cluster, id: u64) -> Result<(), Status> {
-    let (account_id, endpoint_id) = ("account-0".to_owned(), "changing".to_owned());
-    let request = UpdateEndpointRequest {
-        account_id,
-        endpoint_id,
-        url: "https://example.com/".to_owned(),
-        patterns: vec!["never.**".to_owned()],
-        rate_per_s: 1,
-        ..UpdateEndpointRequest::default()
+/// What became of an urgent job: only this release knows of priorities, and only when all shards may.
+async fn hurries(cluster: &Cluster, id: u64) -> Result<(), Status> {
+    let request = CreateJobRequest {
+        account_id: "account-0".to_owned(),
+        kind: "search".to_owned(),
+        input_json: r#"{"query": "q"}"#.to_owned(),
+        priority: 1,
+        ..CreateJobRequest::default()
     };
-    cluster.node(id).api().await.webhooks().update_endpoint(request).await.map(drop)
+    cluster.node(id).api().await.jobs().create_job(request).await.map(drop)
 }
 
 fn finalize(cluster: &Cluster, id: u64) -> Result<(), String> {
@@ -57,10 +55,9 @@ async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
     cluster.roll(3, Build::This).await;
     run.goes_on(A_WHILE).await;
     see(&cluster, OLD, NEW).await;
-    cluster.node(1).api().await.create_endpoint("account-0", "changing", "https://example.com/", "never.**", "").await;
-    let refused = changes(&cluster, 1).await.expect_err("nobody has said so");
+    let refused = hurries(&cluster, 1).await.expect_err("nobody has said so");
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-    assert!(refused.message().contains("needs format 3"), "{refused}");
+    assert!(refused.message().contains("needs format 4"), "{refused}");
 
     for id in [1, 2, 3] {
         cluster.roll(id, Build::Previous).await;
@@ -73,8 +70,8 @@ async fn nodes_are_upgraded_go_back_and_are_upgraded_for_good() {
     }
     finalize(&cluster, 2).expect("all nodes know it");
     see(&cluster, NEW, NEW).await;
-    let changed = async || changes(&cluster, 3).await.ok();
-    eventually(WAIT_MAX, "an endpoint to be changed", changed).await;
+    let hurried = async || hurries(&cluster, 3).await.ok();
+    eventually(WAIT_MAX, "an urgent job", hurried).await;
     run.goes_on(A_WHILE).await;
     cannot_go_back(&mut cluster).await;
     run.goes_on(A_WHILE).await;
@@ -89,11 +86,11 @@ async fn cannot_go_back(cluster: &mut Cluster) {
     node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
-    assert!(refused.contains("cluster chaos has format 3 in force, this binary knows up to format 2"), "{refused}");
+    assert!(refused.contains("cluster chaos has format 4 in force, this binary knows up to format 3"), "{refused}");
     cluster.pause_etcd();
     let refused = cluster.node(3).refuses_to_start();
     cluster.etcd_goes_on();
-    assert!(refused.contains("has format 3 in force, this binary knows up to format 2: start version"), "{refused}");
+    assert!(refused.contains("has format 4 in force, this binary knows up to format 3: start version"), "{refused}");
     cluster.node_mut(3).becomes(Build::This);
     cluster.restart(3);
     cluster.placed().await;
@@ -123,7 +120,7 @@ async fn a_node_that_is_alone_raises_by_itself_and_does_not_go_back() {
     node.becomes(Build::Previous);
     node.expect("steward: ");
     let refused = node.refuses_to_start();
-    assert!(refused.contains("has format 3 in force, this binary knows up to format 2: start version"), "{refused}");
+    assert!(refused.contains("has format 4 in force, this binary knows up to format 3: start version"), "{refused}");
     node.becomes(Build::This);
     node.restart();
     assert_eq!(send(&node, 3).await, 200);

@@ -173,7 +173,7 @@ impl Api {
             account_id: account.to_owned(),
             kind: kind.to_owned(),
             input_json: input.to_string(),
-            idempotency_key: String::new(),
+            ..CreateJobRequest::default()
         };
         self.jobs().create_job(request).await.expect("the job is created").into_inner().job_id
     }

@@ -8,9 +8,9 @@ use super::event::{
 };
 use super::state::{EndpointSettings, Playbook, SourceSettings};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
-use crate::domain::job::{Failure, JobKind};
+use crate::domain::job::{Failure, Job, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskKind, TaskLimits};
 
 /// One attempt at one task: the fence of everything its worker reports.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -134,10 +134,34 @@ pub enum Command {
     CreateJob {
         kind: JobKind,
         input: Value,
+        options: JobOptions,
     },
     #[serde(skip)]
     CancelJob {
         job: JobId,
+    },
+    #[serde(skip)]
+    PauseJob {
+        job: JobId,
+    },
+    #[serde(skip)]
+    ResumeJob {
+        job: JobId,
+    },
+    /// Opens an ended job again: what has not succeeded, or all from a task on.
+    #[serde(skip)]
+    RestartJob {
+        job: JobId,
+        from: Option<TaskKind>,
+    },
+    /// The deadline of a job has come.
+    #[serde(skip)]
+    ExpireJob {
+        job: JobId,
+    },
+    #[serde(skip)]
+    SetTaskLimits {
+        limits: TaskLimits,
     },
     /// A worker takes the lease of a ready task.
     StartTask {
@@ -275,12 +299,12 @@ pub struct Asked {
 }
 
 /// What the history says that memory does not hold. The actor looks it up before it decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// For each webhook, in its order: the event that accepted all its delivery ids before. Empty when none was.
     pub delivered: Vec<Option<u64>>,
     /// The first answer to this idempotency key.
     pub answered: Option<(Idempotency, super::decide::Answer)>,
-    /// The job has ended; jobs in memory are open.
-    pub job_ended: bool,
+    /// The job that the command is about, when it has ended; jobs in memory are open.
+    pub ended_job: Option<Job>,
 }

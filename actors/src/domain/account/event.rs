@@ -6,9 +6,9 @@ use steward_cluster::clock::Timestamp;
 
 use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
-use crate::domain::job::{Failure, JobKind};
+use crate::domain::job::{Failure, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskKind, TaskLimits};
 
 /// A webhook whose signature held.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +150,19 @@ pub enum EndpointChange {
     },
 }
 
+/// What became of a job between its request and its end, or after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobChange {
+    /// What runs is stopped, and nothing starts.
+    Paused,
+    Resumed,
+    /// An ended job is open again.
+    Restarted {
+        /// What is done anew, with all that waits for it; none: what has not succeeded goes on.
+        from: Option<TaskKind>,
+    },
+}
+
 /// A call of a model.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AiCalled {
@@ -170,6 +183,8 @@ pub enum ReleaseReason {
     BackOffOver,
     /// Its worker stopped in good order.
     Drained,
+    /// The time its job starts at has come.
+    DelayOver,
 }
 
 /// What happened.
@@ -241,6 +256,7 @@ pub enum Event {
         kind: JobKind,
         input: Value,
         playbook: Option<PlaybookId>,
+        options: JobOptions,
     },
     JobSucceeded {
         job: JobId,
@@ -252,6 +268,13 @@ pub enum Event {
     },
     JobCancelled {
         job: JobId,
+    },
+    JobChanged {
+        job: JobId,
+        change: JobChange,
+    },
+    TaskLimitsSet {
+        limits: TaskLimits,
     },
     TaskStarted {
         job: JobId,

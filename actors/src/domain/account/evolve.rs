@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use steward_cluster::clock::Timestamp;
 
 use super::event::{
-    ApiKeyCreated, EndpointChange, EndpointCreated, Event, Mark, ReleaseReason, SourceChange, SourceCreated,
+    ApiKeyCreated, EndpointChange, EndpointCreated, Event, JobChange, Mark, ReleaseReason, SourceChange, SourceCreated,
 };
 use super::state::{
     Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, Pending, Recovery, Source,
@@ -50,14 +50,16 @@ impl Account {
             Event::DeliveryFailed { endpoint, event_seq, attempt, retry_at, .. } => {
                 self.change_endpoint(endpoint, |endpoint| endpoint.failed(*event_seq, *attempt, *retry_at, at));
             }
-            Event::JobRequested { job, kind, input, .. } => {
-                let requested = Job::requested(*kind, input.clone(), seq, cause_seq, at);
+            Event::JobRequested { job, kind, input, options, .. } => {
+                let requested = Job::requested(*kind, input.clone(), seq, cause_seq, at).with_options(*options);
                 self.jobs.insert(job.clone(), requested);
             }
             Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } => {
                 self.jobs.remove(job);
             }
-            Event::TaskStarted { job, .. }
+            Event::TaskLimitsSet { limits } => self.task_limits.clone_from(limits),
+            Event::JobChanged { job, .. }
+            | Event::TaskStarted { job, .. }
             | Event::TaskProgressed { job, .. }
             | Event::TaskCheckpointed { job, .. }
             | Event::TaskSucceeded { job, .. }
@@ -264,6 +266,11 @@ impl Job {
                 self.failure = Some(failure.clone());
             }
             Event::JobCancelled { .. } => self.end(JobState::Cancelled, at),
+            Event::JobChanged { change, .. } => match change {
+                JobChange::Paused => self.pause(),
+                JobChange::Resumed => self.is_paused = false,
+                JobChange::Restarted { from } => self.restart(*from),
+            },
             Event::TaskStarted { task, attempt, worker, .. } => self.change_task(*task, |task| {
                 task.state = TaskState::Running;
                 task.attempt = *attempt;
@@ -302,6 +309,7 @@ impl Job {
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::JobRequested { .. }
+            | Event::TaskLimitsSet { .. }
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }
@@ -337,7 +345,7 @@ impl Task {
         self.worker = None;
         match reason {
             ReleaseReason::LeaseLost | ReleaseReason::Drained => {}
-            ReleaseReason::BackOffOver => self.retry_at = None,
+            ReleaseReason::BackOffOver | ReleaseReason::DelayOver => self.retry_at = None,
         }
     }
 }

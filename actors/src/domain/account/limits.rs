@@ -26,6 +26,8 @@ pub const PATTERNS_MAX: usize = 32;
 pub const PLAYBOOKS_MAX: usize = 100;
 /// Jobs of an account that have not ended.
 pub const OPEN_JOBS_MAX: usize = 1_000;
+/// How far ahead a job's start and its deadline may be.
+pub const JOB_AHEAD_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// Bytes of a job's input, of a task's result and of a checkpoint.
 pub const JSON_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a webhook's body that go into an event.

@@ -21,8 +21,8 @@ pub use command::{
 pub(crate) use decide::blobs_of;
 pub use decide::{Answer, Decided, Rejection, decide};
 pub use event::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, KeptRequest, Mark, RefusedFor, RefusedRequest,
-    ReleaseReason, SourceChange, SourceCreated, WebhookAccepted,
+    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, JobChange, KeptRequest, Mark, RefusedFor,
+    RefusedRequest, ReleaseReason, SourceChange, SourceCreated, WebhookAccepted,
 };
 pub use playbook::render;
 pub use state::{

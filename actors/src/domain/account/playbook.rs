@@ -8,6 +8,7 @@ use super::event::{Event, WebhookAccepted};
 use super::limits::{JSON_BYTES_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX};
 use super::state::{Account, Playbook};
 use crate::domain::ids::PlaybookId;
+use crate::domain::job::JobOptions;
 use crate::domain::webhook::shape::{self, Body};
 
 /// Bytes of input of the jobs that follow from one request: what all playbooks together may ask for after one event.
@@ -66,7 +67,8 @@ impl<'a> Following<'a> {
             Ok(input) => {
                 let job = super::decide::job_id(playbook.job, seq);
                 self.jobs += 1;
-                self.events.push(Event::JobRequested { job, kind: playbook.job, input, playbook: Some(id.clone()) });
+                let (playbook, kind, options) = (Some(id.clone()), playbook.job, JobOptions::default());
+                self.events.push(Event::JobRequested { job, kind, input, playbook, options });
             }
             Err(reason) => {
                 if self.told.insert((id, reason.clone())) {

@@ -9,6 +9,7 @@ use steward_cluster::clock::Timestamp;
 use crate::domain::ids::{AccountId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Job, JobKind};
 use crate::domain::pattern::Pattern;
+use crate::domain::task::TaskLimits;
 
 /// What a key may do. A higher role includes the lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -216,6 +217,7 @@ pub struct Account {
     pub playbooks: BTreeMap<PlaybookId, Playbook>,
     /// Jobs that have not ended.
     pub jobs: BTreeMap<JobId, Job>,
+    pub task_limits: TaskLimits,
 }
 
 impl Account {
@@ -234,6 +236,7 @@ impl Account {
             endpoints: BTreeMap::new(),
             playbooks: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            task_limits: TaskLimits::default(),
         }
     }
 }

@@ -37,6 +37,17 @@ pub enum TaskClass {
     Net,
 }
 
+impl TaskClass {
+    /// The name used in metrics and by clients.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Net => "net",
+        }
+    }
+}
+
 /// Every class.
 pub(crate) const TASK_CLASSES: [TaskClass; 2] = [TaskClass::Cpu, TaskClass::Net];
 

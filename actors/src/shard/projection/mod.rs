@@ -20,7 +20,9 @@ use super::rows::{Family, Head, Place, Remembered, encode_answer, shard_key, sha
 use super::wake::{first_seq, index_of_event};
 use super::{Document, ReadError};
 use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
-use crate::domain::account::{Account, Endpoint, EndpointChange, Event, Mark, Pending, Source, WebhookAccepted};
+use crate::domain::account::{
+    Account, Endpoint, EndpointChange, Event, JobChange, Mark, Pending, Source, WebhookAccepted,
+};
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, SourceId};
 use crate::domain::job::{Job, JobState};
 
@@ -171,16 +173,15 @@ impl<'s> Projection<'s> {
                 self.attempted(moment, endpoint, *event_seq, event)?;
                 self.change_endpoint(moment, endpoint, event)?;
             }
-            Event::JobRequested { job, kind, input, .. } => {
-                let state = Job::requested(*kind, input.clone(), moment.seq, moment.cause_seq, moment.at);
-                self.digests.put_json(&place.key(Family::Job, job.as_str().as_bytes()), &state);
-                self.jobs.insert((place.account.clone(), job.clone()), (place.shard, Some(state)));
-                self.put(place.seq_key(Family::JobBySeq, moment.seq), job.as_str().into());
-                self.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
-            }
+            Event::JobRequested { .. } => self.requested(moment, event),
             Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } => {
                 self.change_job(moment, job, event)?;
                 self.delete(place, Family::OpenJob, job.as_str());
+            }
+            Event::TaskLimitsSet { limits } => self.put_json(place, Family::TaskLimits, "", limits),
+            Event::JobChanged { job, .. } => {
+                self.change_job(moment, job, event)?;
+                self.reopen(place, job, event);
             }
             Event::TaskSucceeded { job, blobs, .. } => {
                 self.change_job(moment, job, event)?;
@@ -242,6 +243,26 @@ impl<'s> Projection<'s> {
         for id in &webhook.delivery_ids {
             let key = moment.place.delivery_key(webhook.source.as_str(), id);
             self.put(key, remembered.clone());
+        }
+    }
+
+    fn requested(&mut self, moment: &Moment<'_>, event: &Event) {
+        let Event::JobRequested { job, kind, input, options, .. } = event else { return };
+        let place = moment.place;
+        let requested = Job::requested(*kind, input.clone(), moment.seq, moment.cause_seq, moment.at);
+        let state = requested.with_options(*options);
+        self.digests.put_json(&place.key(Family::Job, job.as_str().as_bytes()), &state);
+        self.jobs.insert((place.account.clone(), job.clone()), (place.shard, Some(state)));
+        self.put(place.seq_key(Family::JobBySeq, moment.seq), job.as_str().into());
+        self.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
+    }
+
+    /// Lists a job as open again that was restarted.
+    fn reopen(&mut self, place: Place<'_>, job: &JobId, event: &Event) {
+        let is_restart = matches!(event, Event::JobChanged { change: JobChange::Restarted { .. }, .. });
+        let state = self.jobs.get(&(place.account.clone(), job.clone()));
+        if is_restart && state.is_some_and(|(_, state)| state.is_some()) {
+            self.put(place.key(Family::OpenJob, job.as_str().as_bytes()), vec![]);
         }
     }
 

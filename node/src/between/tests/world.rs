@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use steward_actors::blob::{Backfill, BlobHash, BlobStore, Missing};
 use steward_actors::domain::account::{Asked, Command};
 use steward_actors::domain::ids::{AccountId, JobId};
-use steward_actors::domain::job::{JobKind, Task};
+use steward_actors::domain::job::{JobKind, JobOptions, Task};
 use steward_actors::domain::task::{TASK_KINDS, TaskKind};
 use steward_actors::elsewhere::{Commands, Elsewhere};
 use steward_actors::shard::{Seat, Shards, ShardsConfig, open};
 use steward_actors::supervisor;
 use steward_actors::task::runner::{Reporter, Runner, TaskError, TaskRun};
-use steward_actors::task::{TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{Slots, TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{ManualClock, Timestamp};
 use steward_cluster::ids::{NodeId, ShardId};
 use steward_cluster::log::LogConfig;
@@ -183,7 +183,7 @@ impl Node {
             |wires| -> Arc<dyn Elsewhere> { Arc::new(Others::new(node, Arc::new(wires), beliefs.clone(), SHARDS)) };
         let commands = Commands::new(shards.clone(), wires.map(others));
         let (name, cpu_slots) = (format!("node-{}", node.0), usize::from(!is_leader));
-        let workers = WorkersConfig { cpu_slots, net_slots: 0, node: name, boot: "a".to_owned() };
+        let workers = WorkersConfig { slots: Slots { cpu: cpu_slots, net: 0 }, node: name, boot: "a".to_owned() };
         let workers =
             Workers::start(workers, commands, board, blobs.clone(), clock.clone(), vec![Arc::new(Quick)]).unwrap();
         let server = WorkServer {
@@ -230,7 +230,7 @@ impl Node {
         let create = Command::CreateAccount { display_name: "Acme".to_owned(), wrapped_key: vec![] };
         self.shards.execute(&account, asked(create)).await.unwrap();
         let kind = JobKind::parse("summarize").unwrap();
-        let create = Command::CreateJob { kind, input: json!({"text": "t"}) };
+        let create = Command::CreateJob { kind, input: json!({"text": "t"}), options: JobOptions::default() };
         let job = self.shards.execute(&account, asked(create)).await.unwrap().id;
         (account, JobId::parse(&job).unwrap())
     }

@@ -29,6 +29,19 @@ pub(super) enum AccountCommand {
     Key(KeyCommand),
     /// Takes an account out of quarantine
     Resume { account: String },
+    /// Sets how much work of an account runs at a time, all of it anew
+    Limit {
+        account: String,
+        /// Tasks it gets in a turn where others get one, 1 to 100
+        #[arg(long, default_value_t = 1)]
+        weight: u32,
+        /// Its tasks that run at a time on all nodes; 0 for no limit
+        #[arg(long, default_value_t = 0)]
+        running_max: u32,
+        /// The same for a kind of task, such as normalize=2; may be given several times
+        #[arg(long, value_name = "KIND=MAX", value_parser = kind_limit)]
+        kind: Vec<pb::KindLimit>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +92,12 @@ pub(super) enum PlaybookCommand {
     Delete { account: String, playbook: String },
 }
 
+fn kind_limit(text: &str) -> Result<pb::KindLimit, String> {
+    let (kind, max) = text.split_once('=').ok_or("must have the form KIND=MAX")?;
+    let running_max = max.parse().map_err(|_| "MAX must be a number")?;
+    Ok(pb::KindLimit { kind: kind.to_owned(), running_max })
+}
+
 pub(super) async fn account(client: &mut Client, command: AccountCommand) -> anyhow::Result<()> {
     let mut accounts = client.accounts();
     match command {
@@ -91,6 +110,12 @@ pub(super) async fn account(client: &mut Client, command: AccountCommand) -> any
             let request = pb::GetAccountRequest { account_id: account };
             let found = accounts.get_account(request).await?.into_inner().account.unwrap_or_default();
             client.out.one(client.json, &show::account(&found))
+        }
+        AccountCommand::Limit { account, weight, running_max, kind } => {
+            let limits = pb::TaskLimits { weight, running_max, running_max_by_kind: kind };
+            let request = pb::SetTaskLimitsRequest { account_id: account.clone(), task_limits: Some(limits.clone()) };
+            accounts.set_task_limits(request).await?;
+            client.out.one(client.json, &json!({"account": account, "task_limits": show::task_limits(&limits)}))
         }
         AccountCommand::List => {
             let mut rows = vec![];

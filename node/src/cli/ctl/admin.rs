@@ -1,10 +1,9 @@
-//! `ctl node`, `ctl shards` and `ctl tasks`.
+//! `ctl node` and `ctl shards`.
 
 use serde_json::{Value, json};
 use steward_proto::admin::v1 as pb;
 
 use super::client::Client;
-use super::show;
 
 pub(super) async fn node(client: &mut Client) -> anyhow::Result<()> {
     let node = client.admin().get_node(pb::GetNodeRequest {}).await?.into_inner();
@@ -38,25 +37,4 @@ pub(super) async fn shards(client: &mut Client) -> anyhow::Result<()> {
     };
     let rows: Vec<Value> = shards.iter().map(row).collect();
     client.out.rows(client.json, &rows, &["shard", "role", "term", "last", "applied", "snapshot", "live", "format"])
-}
-
-pub(super) async fn tasks(client: &mut Client, limit: u32) -> anyhow::Result<()> {
-    let answer = client.admin().list_tasks(pb::ListTasksRequest { page_size: limit }).await?.into_inner();
-    let row = |task: &pb::TaskRef| {
-        json!({
-            "account": task.account_id,
-            "job": task.job_id,
-            "task": task.kind,
-            "attempt": task.attempt,
-            "state": if task.running { "running" } else { "waiting" },
-            "since": show::time(task.waiting_since_ms),
-            "waits_for": task.waiting_for,
-        })
-    };
-    let rows: Vec<Value> = answer.tasks.iter().map(row).collect();
-    client.out.rows(client.json, &rows, &["account", "job", "task", "attempt", "state", "since", "waits_for"])?;
-    if answer.more > 0 && !client.json {
-        client.out.line(format!("and {} more", answer.more))?;
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@ mod job;
 mod request;
 mod show;
 mod source;
+mod task;
 
 use clap::{Args, Subcommand};
 
@@ -77,12 +78,9 @@ enum Command {
     },
     /// Its shards
     Shards,
-    /// Its open tasks
-    Tasks {
-        /// Most rows
-        #[arg(long, default_value_t = 0)]
-        limit: u32,
-    },
+    /// Leased units of jobs
+    #[command(subcommand)]
+    Task(task::TaskCommand),
 }
 
 pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
@@ -105,7 +103,7 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
             Command::Node { command: Some(command) } => cluster::node(&mut client, command).await,
             Command::Cluster { command } => cluster::cluster(&mut client, command).await,
             Command::Shards => admin::shards(&mut client).await,
-            Command::Tasks { limit } => admin::tasks(&mut client, limit).await,
+            Command::Task(command) => task::run(&mut client, command).await,
         };
         outcome.map_err(client::readable)
     })

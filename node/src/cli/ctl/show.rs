@@ -10,13 +10,26 @@ use crate::gateway::time::rfc3339;
 use steward_cluster::clock::Timestamp;
 
 pub(super) fn account(account: &accounts::Account) -> Value {
-    json!({
+    let mut value = json!({
         "account": account.account_id,
         "name": account.display_name,
         "created": time(account.created_at_ms),
         "first_seq": account.first_seq,
         "last_seq": account.last_seq,
         "quarantine": account.quarantine_reason,
+    });
+    if let Some(limits) = &account.task_limits {
+        value["task_limits"] = task_limits(limits);
+    }
+    value
+}
+
+pub(super) fn task_limits(limits: &accounts::TaskLimits) -> Value {
+    let by_kind = limits.running_max_by_kind.iter().map(|limit| (limit.kind.clone(), limit.running_max.into()));
+    json!({
+        "weight": limits.weight,
+        "running_max": (limits.running_max > 0).then_some(limits.running_max),
+        "running_max_by_kind": by_kind.collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -173,7 +186,13 @@ pub(super) fn job_row(job: &jobs::Job) -> Value {
         "created": time(job.created_at_ms),
         "ended": time(job.ended_at_ms),
         "cause_seq": job.cause_seq,
+        "priority": job.priority,
+        "start_at": time(job.start_at_ms),
+        "deadline_at": time(job.deadline_at_ms),
     });
+    if job.paused {
+        value["state"] = json!("paused");
+    }
     if !job.error_code.is_empty() {
         value["error"] = json!(format!("{}: {}", job.error_code, job.error_message));
     }
@@ -193,6 +212,7 @@ pub(super) fn job_state(state: jobs::JobState) -> &'static str {
 fn task(task: &jobs::Task) -> Value {
     let state = match task.state() {
         jobs::TaskState::Blocked => "blocked",
+        jobs::TaskState::Delayed => "delayed",
         jobs::TaskState::Ready => "ready",
         jobs::TaskState::Running => "running",
         jobs::TaskState::BackingOff => "backing_off",

@@ -1,5 +1,6 @@
 //! `AccountService`: accounts, the keys that open them, and the playbooks that act for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::Rng as _;
@@ -7,6 +8,7 @@ use steward_actors::domain::account::{Account, ApiKeyCreated, Command, Playbook,
 use steward_actors::domain::ids::{AccountId, KeyId};
 use steward_actors::domain::job::JobKind;
 use steward_actors::domain::pattern::Pattern;
+use steward_actors::domain::task::{TaskKind, TaskLimits};
 use steward_cluster::clock::Timestamp;
 use steward_proto::account::v1::account_service_server::AccountService;
 use steward_proto::account::v1::{self as pb};
@@ -78,6 +80,18 @@ impl AccountService for Accounts {
         let listed = self.0.everything.accounts(after.as_ref(), size).await?;
         let next_page_token = listed.next.map(|id| page::token(&id)).unwrap_or_default();
         Ok(Response::new(pb::ListAccountsResponse { accounts: listed.accounts, next_page_token }))
+    }
+
+    async fn set_task_limits(
+        &self,
+        request: Request<pb::SetTaskLimitsRequest>,
+    ) -> Result<Response<pb::SetTaskLimitsResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let account = wire::id("account_id", &request.account_id)?;
+        let founder = caller.operator_proof()?.account_founder(account);
+        let limits = task_limits(&request.task_limits.unwrap_or_default())?;
+        self.0.router.execute(&founder, Command::SetTaskLimits { limits }, &correlation, None).await?;
+        Ok(Response::new(pb::SetTaskLimitsResponse {}))
     }
 
     async fn create_api_key(
@@ -183,4 +197,18 @@ fn new_key_id() -> KeyId {
     let mut bytes = [0_u8; KEY_ID_BYTES];
     rand::rng().fill_bytes(&mut bytes);
     KeyId::parse(&format!("k{}", hex::encode(bytes))).expect("a letter and hex digits make an id")
+}
+
+fn task_limits(asked: &pb::TaskLimits) -> Result<TaskLimits, Refused> {
+    let mut running_max_by_kind = BTreeMap::new();
+    for limit in &asked.running_max_by_kind {
+        let field = "running_max_by_kind";
+        let kind = TaskKind::parse(&limit.kind)
+            .ok_or_else(|| Refused::field(field, "must be about kinds of task, such as normalize".to_owned()))?;
+        if running_max_by_kind.insert(kind, limit.running_max).is_some() {
+            return Err(Refused::field(field, format!("must have one limit for {}", kind.as_str())));
+        }
+    }
+    let running_max = Some(asked.running_max).filter(|max| *max != 0);
+    Ok(TaskLimits { weight: asked.weight.max(1), running_max, running_max_by_kind })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_actors::domain::ids::AccountId;
-use steward_actors::task::TaskBoard;
+use steward_actors::task::{Slots, TaskBoard};
 use steward_actors::{model, sandbox};
 use steward_cluster::ids::NodeId;
 use steward_proto::admin::v1::admin_service_server::AdminService;
@@ -27,6 +27,7 @@ pub(crate) struct Operations {
     /// When the node started, on the monotonic clock.
     pub(crate) started: Duration,
     pub(crate) tasks: Arc<TaskBoard>,
+    pub(crate) slots: Slots,
 }
 
 pub(super) struct Admin {

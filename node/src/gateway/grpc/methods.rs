@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 52] = [
+const METHODS: [(&str, Route); 58] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -18,6 +18,8 @@ const METHODS: [(&str, Route); 52] = [
     ("/steward.account.v1.AccountService/PutPlaybook", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/ListPlaybooks", Route::Leader(Read)),
     ("/steward.account.v1.AccountService/DeletePlaybook", Route::Leader(Keyed)),
+    // Setting what is set already changes nothing.
+    ("/steward.account.v1.AccountService/SetTaskLimits", Route::Leader(Repeatable)),
     ("/steward.webhook.v1.WebhookService/CreateSource", Route::Leader(Keyed)),
     ("/steward.webhook.v1.WebhookService/ListSources", Route::Leader(Read)),
     ("/steward.webhook.v1.WebhookService/DeleteSource", Route::Leader(Keyed)),
@@ -49,6 +51,12 @@ const METHODS: [(&str, Route); 52] = [
     ("/steward.job.v1.JobService/GetJob", Route::Leader(Read)),
     ("/steward.job.v1.JobService/ListJobs", Route::Leader(Read)),
     ("/steward.job.v1.JobService/CancelJob", Route::Leader(Keyed)),
+    ("/steward.job.v1.JobService/PauseJob", Route::Leader(Repeatable)),
+    ("/steward.job.v1.JobService/ResumeJob", Route::Leader(Repeatable)),
+    ("/steward.job.v1.JobService/RestartJob", Route::Leader(Keyed)),
+    ("/steward.job.v1.JobService/RedriveJobs", Route::Leader(Once)),
+    // Slots and turns are the leader's.
+    ("/steward.job.v1.JobService/ExplainTask", Route::Leader(Read)),
     ("/steward.job.v1.JobService/ReadBlob", Route::Leader(Read)),
     ("/steward.event.v1.EventService/Subscribe", Route::Replica),
     ("/steward.event.v1.EventService/ListEvents", Route::Leader(Read)),

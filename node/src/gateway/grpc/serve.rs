@@ -57,7 +57,8 @@ pub(crate) fn services(
         .expect("the descriptors come from the same build");
     let accounts = AccountServiceServer::new(Accounts(Arc::clone(&gateway)));
     let webhooks = WebhookServiceServer::new(Webhooks(Arc::clone(&gateway)));
-    let jobs = JobServiceServer::new(Jobs(Arc::clone(&gateway)));
+    let (tasks, slots) = (Arc::clone(&operations.tasks), operations.slots);
+    let jobs = JobServiceServer::new(Jobs { gateway: Arc::clone(&gateway), tasks, slots });
     let subscriptions = Subscriptions::new(subscriptions_max, stop);
     let to_all = SubscriptionsToAll::default();
     let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions, to_all });

@@ -3,7 +3,7 @@
 use steward_actors::domain::account::{Account, ApiKey, Endpoint, Event, Health, Playbook, Role, Source};
 use steward_actors::domain::ids::{EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use steward_actors::domain::job::{Job, JobState, Task, TaskState};
-use steward_actors::domain::task::TaskKind;
+use steward_actors::domain::task::{TaskKind, TaskLimits};
 use steward_actors::shard::FeedEntry;
 use steward_cluster::clock::Timestamp;
 use steward_proto::account::v1 as accounts;
@@ -20,6 +20,17 @@ pub(crate) fn account(account: &Account, quarantine_reason: Option<String>) -> a
         last_seq: account.last_seq,
         first_seq: account.first_seq,
         quarantine_reason: quarantine_reason.unwrap_or_default(),
+        task_limits: (!account.task_limits.is_usual()).then(|| task_limits(&account.task_limits)),
+    }
+}
+
+fn task_limits(limits: &TaskLimits) -> accounts::TaskLimits {
+    let limit =
+        |(kind, max): (&TaskKind, &u32)| accounts::KindLimit { kind: kind.as_str().to_owned(), running_max: *max };
+    accounts::TaskLimits {
+        weight: limits.weight,
+        running_max: limits.running_max.unwrap_or_default(),
+        running_max_by_kind: limits.running_max_by_kind.iter().map(limit).collect(),
     }
 }
 
@@ -169,12 +180,17 @@ pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {
         cause_seq: job.cause_seq,
         error_code,
         error_message,
+        priority: job.options.priority.number(),
+        start_at_ms: or_zero(job.options.start_at),
+        deadline_at_ms: or_zero(job.options.deadline_at),
+        paused: job.is_paused,
     }
 }
 
 fn task(kind: TaskKind, task: &Task) -> jobs::Task {
     let state = match task.state {
         TaskState::Blocked => jobs::TaskState::Blocked,
+        TaskState::Delayed => jobs::TaskState::Delayed,
         TaskState::Ready => jobs::TaskState::Ready,
         TaskState::Running => jobs::TaskState::Running,
         TaskState::BackingOff => jobs::TaskState::BackingOff,

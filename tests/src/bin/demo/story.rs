@@ -173,6 +173,7 @@ async fn ask(node: &Node, watch: &mut Watch) -> anyhow::Result<()> {
         kind: "answer".to_owned(),
         input_json: serde_json::json!({ "question": QUESTION }).to_string(),
         idempotency_key: "demo-question".to_owned(),
+        ..CreateJobRequest::default()
     };
     let asked = jobs.create_job(with_key(node, request)?).await.context("cannot ask")?.into_inner();
     let job_id = asked.job_id.clone();

@@ -55,6 +55,8 @@ pub enum Rejection {
     /// A worker reports for an attempt that is not the current one.
     #[error("attempt {attempt} of task {task} of job {job:?} is over")]
     StaleAttempt { job: String, task: &'static str, attempt: u32 },
+    #[error("job {job:?} is not {wanted}")]
+    JobState { job: String, wanted: &'static str },
     #[error("task {task} of job {job:?} is not {wanted}")]
     TaskState { job: String, task: &'static str, wanted: &'static str },
 }
@@ -135,8 +137,13 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::ReportDeliveries { endpoint, moved, outcomes } => {
             delivery::report(account, endpoint, moved, outcomes, now)
         }
-        Command::CreateJob { kind, input } => job::create(account, kind, input),
+        Command::CreateJob { kind, input, options } => job::create(account, kind, input, options, now),
         Command::CancelJob { job } => job::cancel(account, facts, job),
+        Command::PauseJob { job } => job::pause(account, job),
+        Command::ResumeJob { job } => job::resume(account, job),
+        Command::RestartJob { job, from } => job::restart(account, facts, job, from),
+        Command::ExpireJob { job } => job::expire(account, job),
+        Command::SetTaskLimits { limits } => task::set_limits(account, limits),
         Command::StartTask { job, task, worker } => task::start(account, job, task, worker),
         Command::ReportProgress { task, permille, note } => task::progress(account, task, permille, note),
         Command::ReportCheckpoint { task, state } => task::checkpoint(account, task, state),
@@ -164,6 +171,8 @@ pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
 
 #[cfg(test)]
 mod delivery_tests;
+#[cfg(test)]
+mod job_tests;
 #[cfg(test)]
 mod source_tests;
 #[cfg(test)]

@@ -12,15 +12,55 @@ use crate::domain::account::limits::{JSON_BYTES_MAX, TASK_BACK_OFF_MS_MAX, TASK_
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Failure, Job, Task, TaskState};
-use crate::domain::task::TaskKind;
+use crate::domain::task::{RUNNING_MAX_MAX, TaskKind, TaskLimits, WEIGHT_MAX};
 
 pub(super) fn start(account: &Account, job: JobId, task: TaskKind, worker: String) -> Decision {
-    let (_, found) = find(account, &job, task)?;
+    let (open, found) = find(account, &job, task)?;
+    if open.is_paused {
+        return Err(Rejection::JobState { job: job.to_string(), wanted: "resumed" });
+    }
     if found.state != TaskState::Ready {
         return Err(Rejection::TaskState { job: job.to_string(), task: task.as_str(), wanted: "ready" });
     }
+    check_limits(account, task)?;
     let id = job.to_string();
     Ok(Decided::one(Event::TaskStarted { job, task, attempt: found.attempt + 1, worker }, &id))
+}
+
+/// Counts the leases that were given: there is no other counter, so none can be lost.
+fn check_limits(account: &Account, task: TaskKind) -> Result<(), Rejection> {
+    if account.task_limits.is_usual() {
+        return Ok(());
+    }
+    let tasks = account.jobs.values().flat_map(|job| &job.tasks);
+    let running = tasks.filter(|(_, task)| task.state == TaskState::Running).map(|(kind, _)| *kind);
+    let (mut of_all, mut of_kind) = (0, 0);
+    running.for_each(|kind| {
+        of_all += 1;
+        of_kind += usize::from(kind == task);
+    });
+    let Some(reached) = account.task_limits.reached(task, of_all, of_kind) else { return Ok(()) };
+    let what = if reached.kind.is_some() { "running tasks of this kind" } else { "running tasks" };
+    Err(Rejection::Limit { what, max: usize::try_from(reached.max).unwrap_or(usize::MAX) })
+}
+
+pub(super) fn set_limits(account: &Account, limits: TaskLimits) -> Decision {
+    let invalid = |field: &'static str, rule: String| Err(Rejection::Invalid { field, rule });
+    if limits.weight == 0 || limits.weight > WEIGHT_MAX {
+        return invalid("weight", format!("must be 1 to {WEIGHT_MAX}"));
+    }
+    let is_wrong = |max: &u32| *max == 0 || *max > RUNNING_MAX_MAX;
+    if limits.running_max.as_ref().is_some_and(is_wrong) {
+        return invalid("running_max", format!("must be at most {RUNNING_MAX_MAX}"));
+    }
+    if limits.running_max_by_kind.values().any(is_wrong) {
+        return invalid("running_max_by_kind", format!("must be 1 to {RUNNING_MAX_MAX} for each kind"));
+    }
+    let id = account.id.to_string();
+    if account.task_limits == limits {
+        return Ok(Decided::done_before(&id, account.last_seq));
+    }
+    Ok(Decided::one(Event::TaskLimitsSet { limits }, &id))
 }
 
 pub(super) fn progress(account: &Account, at: TaskRef, permille: u32, note: String) -> Decision {
@@ -94,6 +134,7 @@ pub(super) fn release(account: &Account, at: TaskRef, reason: ReleaseReason) -> 
     let wanted = match reason {
         ReleaseReason::LeaseLost | ReleaseReason::Drained => TaskState::Running,
         ReleaseReason::BackOffOver => TaskState::BackingOff,
+        ReleaseReason::DelayOver => TaskState::Delayed,
     };
     if found.attempt != at.attempt || found.state != wanted {
         return Ok(Decided::default()); // Someone was quicker; the task is where it should be.

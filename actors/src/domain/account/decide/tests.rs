@@ -10,13 +10,13 @@ use crate::domain::account::event::{KeptRequest, ReleaseReason, SourceCreated, W
 use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
-use crate::domain::job::{Failure, JobKind, TaskState};
+use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
 use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
-const NOW: Timestamp = Timestamp(1_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
-fn account(given: &[Event]) -> Account {
+pub(super) fn account(given: &[Event]) -> Account {
     let mut account = Account::absent(AccountId::parse("acme").unwrap());
     for (seq, event) in (1..).zip(given) {
         account.evolve(seq, NOW, 0, event);
@@ -24,18 +24,18 @@ fn account(given: &[Event]) -> Account {
     account
 }
 
-fn asked(command: Command) -> Asked {
+pub(super) fn asked(command: Command) -> Asked {
     let (actor, correlation_id) = ("key:k1".to_owned(), "c1".to_owned());
     Asked { command, actor, correlation_id, causation_seq: 0, idempotency: None }
 }
 
 #[track_caller]
-fn check(given: &[Event], when: Command, then: &Result<Vec<Event>, Rejection>) {
+pub(super) fn check(given: &[Event], when: Command, then: &Result<Vec<Event>, Rejection>) {
     let decided = decide(&account(given), &Facts::default(), &asked(when), NOW);
     assert_eq!(&decided.map(|decided| decided.events), then);
 }
 
-fn created() -> Event {
+pub(super) fn created() -> Event {
     Event::AccountCreated { display_name: "Acme".to_owned(), wrapped_key: vec![1] }
 }
 
@@ -73,12 +73,18 @@ fn playbook(input: Value) -> Event {
     Event::PlaybookPut { playbook: PlaybookId::parse("calls").unwrap(), rule }
 }
 
-fn requested(id: &str, kind: &str) -> Event {
+pub(super) fn requested(id: &str, kind: &str) -> Event {
     let kind = JobKind::parse(kind).unwrap();
-    Event::JobRequested { job: job(id), kind, input: json!({"text": "t"}), playbook: None }
+    Event::JobRequested {
+        job: job(id),
+        kind,
+        input: json!({"text": "t"}),
+        playbook: None,
+        options: JobOptions::default(),
+    }
 }
 
-fn job(id: &str) -> JobId {
+pub(super) fn job(id: &str) -> JobId {
     JobId::parse(id).unwrap()
 }
 
@@ -86,15 +92,15 @@ fn at(id: &str, task: TaskKind, attempt: u32) -> TaskRef {
     TaskRef { job: job(id), task, attempt }
 }
 
-fn started(id: &str, task: TaskKind, attempt: u32) -> Event {
+pub(super) fn started(id: &str, task: TaskKind, attempt: u32) -> Event {
     Event::TaskStarted { job: job(id), task, attempt, worker: "node-1/a".to_owned() }
 }
 
-fn succeeded(id: &str, task: TaskKind, result: Value) -> Event {
+pub(super) fn succeeded(id: &str, task: TaskKind, result: Value) -> Event {
     Event::TaskSucceeded { job: job(id), task, attempt: 1, result, blobs: vec![] }
 }
 
-fn failure() -> Failure {
+pub(super) fn failure() -> Failure {
     Failure { code: "upstream".to_owned(), message: "no answer".to_owned() }
 }
 
@@ -171,7 +177,13 @@ fn playbooks_of_today_follow_a_webhook_of_before() {
     let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
     let again = |body: &str| Command::FollowAgain(webhook(body));
     let (playbook, kind, input) = (PlaybookId::parse("calls").unwrap(), JobKind::Call, json!({"url": "https://a/b"}));
-    let wanted = Event::JobRequested { job: job("call-4"), kind, input, playbook: Some(playbook.clone()) };
+    let wanted = Event::JobRequested {
+        job: job("call-4"),
+        kind,
+        input,
+        playbook: Some(playbook.clone()),
+        options: JobOptions::default(),
+    };
     check(&given, again(r#"{"url": "https://a/b"}"#), &Ok(vec![wanted]));
     let reason = "the event has no /body/url".to_owned();
     check(&given, again("{}"), &Ok(vec![Event::PlaybookFailed { playbook, reason }]));
@@ -191,6 +203,7 @@ fn playbooks_follow_each_event_of_a_batch_and_tell_a_failure_once() {
         kind: JobKind::Call,
         input: json!({"url": url}),
         playbook: Some(playbook()),
+        options: JobOptions::default(),
     };
     let failed = Event::PlaybookFailed { playbook: playbook(), reason: "the event has no /body/url".to_owned() };
     let accepted = Event::WebhookAccepted;
@@ -215,6 +228,7 @@ fn a_playbook_asks_for_its_job_in_the_same_decision() {
         kind: JobKind::Call,
         input: json!({"url": "https://a/b"}),
         playbook: Some(PlaybookId::parse("calls").unwrap()),
+        options: JobOptions::default(),
     };
     check(&given, command, &Ok(vec![Event::WebhookAccepted(webhook(r#"{"url": "https://a/b"}"#)), wanted]));
 
@@ -233,7 +247,11 @@ fn a_playbook_cannot_follow_its_own_jobs() {
 
 #[test]
 fn an_idempotency_key_gets_the_first_answer_and_no_other_request() {
-    let command = Command::CreateJob { kind: JobKind::parse("summarize").unwrap(), input: json!({"text": "t"}) };
+    let command = Command::CreateJob {
+        kind: JobKind::parse("summarize").unwrap(),
+        input: json!({"text": "t"}),
+        options: JobOptions::default(),
+    };
     let with_key = |fingerprint| {
         let idempotency = Some(Idempotency { key: "k".to_owned(), fingerprint });
         Asked { idempotency, ..asked(command.clone()) }
@@ -249,7 +267,11 @@ fn an_idempotency_key_gets_the_first_answer_and_no_other_request() {
 
 #[test]
 fn a_job_needs_its_input_and_room() {
-    let create = |kind: &str, input: Value| Command::CreateJob { kind: JobKind::parse(kind).unwrap(), input };
+    let create = |kind: &str, input: Value| Command::CreateJob {
+        kind: JobKind::parse(kind).unwrap(),
+        input,
+        options: JobOptions::default(),
+    };
     let decided = |command| decide(&account(&[created()]), &Facts::default(), &asked(command), NOW);
     let table = [
         ("call", json!({}), "input_json.url"),
@@ -397,7 +419,7 @@ fn cancelling_ends_an_open_job_and_changes_no_ended_one() {
     let cancel = Command::CancelJob { job: job("call-2") };
     check(&given, cancel.clone(), &Ok(vec![Event::JobCancelled { job: job("call-2") }]));
     let ended = account(&[created(), requested("call-2", "call"), Event::JobCancelled { job: job("call-2") }]);
-    let facts = Facts { job_ended: true, ..Facts::default() };
+    let facts = Facts { ended_job: Some(Job::requested(JobKind::Call, json!({}), 2, 0, NOW)), ..Facts::default() };
     assert_eq!(decide(&ended, &facts, &asked(cancel.clone()), NOW).unwrap().events, []);
     let unknown = decide(&ended, &Facts::default(), &asked(cancel), NOW);
     assert_eq!(unknown, Err(Rejection::NotFound { what: "job", id: "call-2".to_owned() }));
