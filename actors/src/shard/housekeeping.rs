@@ -1,9 +1,9 @@
-//! What happens by itself on a node: back-offs end, feeds are trimmed, snapshots are taken, replicas compared.
+//! What happens by itself on a node: timers fall due, feeds are trimmed, snapshots are taken, replicas compared.
 
 use std::sync::Weak;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::sleep;
 
 use super::ExecuteError;
@@ -11,12 +11,14 @@ use super::comparing::Comparing;
 use super::node::Node;
 use super::sweep::{Sweep, execute};
 use super::timers::Timer;
-use crate::domain::account::{Asked, Command, ReleaseReason};
+use crate::domain::account::Asked;
 
 /// How often it looks while there is something to do; also how late a timer may be.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it looks otherwise. A timer that is set meanwhile wakes it.
 const CALM_TICK: Duration = Duration::from_millis(500);
+/// Timers served at a time. They may all be of one account, which has to have room for its clients beside them.
+const SERVED_AT_ONCE: usize = 64;
 /// When a timer that could not be served is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -32,8 +34,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
             () = timer_set.notified() => sleep(TICK).await,
         }
         let Some(node) = node.upgrade() else { return };
-        let due = node.timers.due(node.clock.monotonic());
-        join_all(due.into_iter().map(|timer| release(&node, timer))).await;
+        fall_due(&node).await;
         if let Err(error) = sweep.go_on(&node).await {
             tracing::warn!(error = %error, "retention could not read the store");
             sweep = Sweep::new();
@@ -49,10 +50,22 @@ pub(crate) async fn keep(node: Weak<Node>) {
     }
 }
 
-/// Ends a task's back-off.
-async fn release(node: &Node, timer: Timer) {
+/// Serves what is due, also when thousands of jobs start at the same time.
+async fn fall_due(node: &Node) {
+    let now = node.clock.monotonic();
+    loop {
+        let due = node.timers.due(now);
+        if due.is_empty() {
+            return;
+        }
+        stream::iter(due).for_each_concurrent(SERVED_AT_ONCE, |timer| fell_due(node, timer)).await;
+    }
+}
+
+/// Asks for what a timer is about.
+async fn fell_due(node: &Node, timer: Timer) {
     let asked = Asked {
-        command: Command::ReleaseTask { task: timer.task(), reason: ReleaseReason::BackOffOver },
+        command: timer.command(),
         actor: "system".to_owned(),
         correlation_id: "timer".to_owned(),
         causation_seq: 0,

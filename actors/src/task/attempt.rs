@@ -78,10 +78,7 @@ impl Bench {
         let Work { input, results, checkpoint } = work;
         let scratch = self.board.scratch(&account, &job);
         let run = TaskRun { account, job, kind: task, attempt, input, results, checkpoint, scratch };
-        let outcome = match std::fs::create_dir_all(&run.scratch) {
-            Ok(()) => self.with_blobs(lease, &run, cancel).await,
-            Err(error) => Err(scratch_error(&error)),
-        };
+        let outcome = self.with_blobs(lease, &run, cancel).await;
         self.report(lease, outcome).await
     }
 
@@ -296,12 +293,6 @@ fn not_copied(what: &'static str, error: &CopyError) -> TaskError {
     tracing::warn!(error = cause, "{what}");
     let message = "a blob could not be copied between the nodes".to_owned();
     TaskError { code: "blob_not_copied", message, retry: Retry::BackOff }
-}
-
-fn scratch_error(error: &std::io::Error) -> TaskError {
-    tracing::error!(%error, "a scratch folder cannot be made");
-    let message = "the node cannot make a folder for the task".to_owned();
-    TaskError { code: "scratch_unavailable", message, retry: Retry::BackOff }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskError {

@@ -38,7 +38,8 @@ pub struct TaskRun {
     pub results: BTreeMap<TaskKind, Value>,
     /// What an earlier attempt reported last.
     pub checkpoint: Option<Value>,
-    /// A folder of this job alone. It outlives attempts and restarts, and goes when the job ends.
+    /// A folder for this job alone, made by whoever writes to it. It outlives attempts and restarts, and goes when the job
+    /// ends.
     pub scratch: PathBuf,
 }
 

@@ -30,6 +30,7 @@ mod node;
 mod peers;
 mod receiver;
 mod resign;
+mod tasks;
 mod unsigned;
 mod verify;
 
@@ -47,8 +48,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
              [--connections N,…] [--events N]
-families: idle log verify ingest hot egress hostile accounts cluster; parts of the last: cluster-ingest cluster-kill
-          cluster-moves cluster-idle; measured only when named: cluster-join isolation";
+families: idle log verify ingest hot tasks egress hostile accounts cluster; parts of the last: cluster-ingest
+          cluster-kill cluster-moves cluster-idle; measured only when named: cluster-join isolation";
 
 /// Events of the account that is behind in the isolation family.
 const EVENTS: usize = 1_000_000;
@@ -149,6 +150,9 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
         if settings.wants("hot") {
             ingest::hot(settings, &mut report).await?;
+        }
+        if settings.wants("tasks") {
+            tasks::measure(settings, &mut report).await?;
         }
         if settings.wants("egress") {
             egress::measure(settings, &mut report).await?;
