@@ -4,7 +4,7 @@
 //! Here they go by monotonic time, so that a wall clock that is set neither holds nor hurries them. Only a node that
 //! begins to lead finds out by wall time how long is left, and takes the account's own time when that is later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ struct Wait {
 }
 
 impl Timer {
+    fn of_job(&self) -> (AccountId, JobId) {
+        (self.account.clone(), self.job.clone())
+    }
+
     /// What is asked of the account when it falls due.
     pub(crate) fn command(&self) -> Command {
         let job = self.job.clone();
@@ -53,12 +57,52 @@ impl Timer {
     }
 }
 
-/// The timers of the shards this node leads. A timer whose task has moved on does nothing when it falls due.
+/// The timers of the shards this node leads. A timer whose task has moved on does nothing when it falls due; those of a job
+/// that ended go with it, since a deadline may be a year ahead.
 #[derive(Default)]
 pub(crate) struct Timers {
-    waiting: Mutex<BTreeSet<Timer>>,
+    waiting: Mutex<Waiting>,
     /// Told of each timer that comes before all others.
     set: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    by_due: BTreeSet<Timer>,
+    by_job: HashMap<(AccountId, JobId), Vec<Timer>>,
+}
+
+impl Waiting {
+    fn insert(&mut self, timer: Timer) {
+        if self.by_due.insert(timer.clone()) {
+            self.by_job.entry(timer.of_job()).or_default().push(timer);
+        }
+    }
+
+    /// Takes out the first one that is due.
+    fn pop_due(&mut self, now: Duration) -> Option<Timer> {
+        self.by_due.first().filter(|first| first.due <= now)?;
+        let first = self.by_due.pop_first()?;
+        let job = first.of_job();
+        if let Some(of_job) = self.by_job.get_mut(&job) {
+            of_job.retain(|timer| *timer != first);
+            if of_job.is_empty() {
+                self.by_job.remove(&job);
+            }
+        }
+        Some(first)
+    }
+
+    fn drop_job(&mut self, account: &AccountId, job: &JobId) {
+        for timer in self.by_job.remove(&(account.clone(), job.clone())).unwrap_or_default() {
+            self.by_due.remove(&timer);
+        }
+    }
+
+    fn drop_shard(&mut self, shard: ShardId) {
+        self.by_due.retain(|timer| timer.shard != shard);
+        self.by_job.retain(|_, timers| timers.first().is_some_and(|timer| timer.shard != shard));
+    }
 }
 
 impl Timers {
@@ -75,12 +119,14 @@ impl Timers {
         {
             let requested = Job::requested(*kind, Value::Null, 0, 0, at).with_options(*options);
             waits_of(&requested).for_each(|(wait, ends_at)| set(job, wait, ends_at));
+        } else if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
+            self.waiting.lock().drop_job(account, job);
         }
     }
 
     pub(crate) fn add(&self, timer: Timer) {
         let mut waiting = self.waiting.lock();
-        if waiting.first().is_none_or(|first| timer < *first) {
+        if waiting.by_due.first().is_none_or(|first| timer < *first) {
             self.set.notify_one();
         }
         waiting.insert(timer);
@@ -93,7 +139,7 @@ impl Timers {
 
     /// When the first one is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.waiting.lock().first().map(|timer| timer.due)
+        self.waiting.lock().by_due.first().map(|timer| timer.due)
     }
 
     /// Finds the timers of a shard in its open jobs.
@@ -111,20 +157,13 @@ impl Timers {
 
     /// Forgets the timers of a shard.
     pub(crate) fn drop_shard(&self, shard: ShardId) {
-        self.waiting.lock().retain(|timer| timer.shard != shard);
+        self.waiting.lock().drop_shard(shard);
     }
 
     /// Takes out what is due, a bounded number at a time.
     pub(crate) fn due(&self, now: Duration) -> Vec<Timer> {
         let mut waiting = self.waiting.lock();
-        let mut due = vec![];
-        while due.len() < DUE_MAX
-            && let Some(first) = waiting.first()
-            && first.due <= now
-        {
-            due.extend(waiting.pop_first());
-        }
-        due
+        std::iter::from_fn(|| waiting.pop_due(now)).take(DUE_MAX).collect()
     }
 }
 
@@ -138,4 +177,53 @@ fn waits_of(job: &Job) -> impl Iterator<Item = (Option<Wait>, Timestamp)> + '_ {
     };
     let deadline = job.options.deadline_at.map(|deadline_at| (None, deadline_at));
     job.tasks.iter().filter_map(wait).chain(deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use steward_cluster::clock::ManualClock;
+
+    use super::*;
+    use crate::domain::job::{JobKind, JobOptions};
+
+    const NOW: Timestamp = Timestamp(1_000);
+    const LONG: Duration = Duration::from_secs(1 << 30);
+
+    #[test]
+    fn what_a_job_waits_for_goes_with_its_end() {
+        let (timers, clock) = (Timers::default(), ManualClock::new(NOW));
+        let acme = AccountId::parse("acme").unwrap();
+        let job = |n: u32| JobId::parse(&format!("search-{n}")).unwrap();
+        let at = |ms: u64| Some(Timestamp(NOW.0 + ms));
+        let requested = |n: u32| Event::JobRequested {
+            job: job(n),
+            kind: JobKind::Single(TaskKind::Search),
+            input: json!({}),
+            playbook: None,
+            options: JobOptions { start_at: at(5_000), deadline_at: at(9_000), ..JobOptions::default() },
+        };
+        let note = |event: &Event| timers.note(ShardId(1), &acme, NOW, event, &clock);
+        (1..=3).for_each(|n| note(&requested(n)));
+        let due = |ms: u64| timers.due(clock.monotonic() + Duration::from_millis(ms)).len();
+        assert_eq!((due(4_999), due(5_000), due(5_000)), (0, 3, 0), "each falls due once");
+        note(&Event::JobCancelled { job: job(1) });
+        note(&Event::JobSucceeded { job: job(2) });
+        let left = timers.due(LONG);
+        assert_eq!(left.iter().map(Timer::command).collect::<Vec<_>>(), [Command::ExpireJob { job: job(3) }]);
+        let waiting = timers.waiting.lock();
+        assert!(waiting.by_due.is_empty() && waiting.by_job.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn the_timers_of_a_shard_go_with_its_lead() {
+        let (timers, clock) = (Timers::default(), ManualClock::new(NOW));
+        for (shard, account) in [(1, "acme"), (2, "globex")] {
+            let (job, account) = (JobId::parse("search-1").unwrap(), AccountId::parse(account).unwrap());
+            timers.add(Timer { due: clock.monotonic(), shard: ShardId(shard), account, job, wait: None });
+        }
+        timers.drop_shard(ShardId(1));
+        assert_eq!(timers.due(LONG).iter().map(|timer| timer.shard.0).collect::<Vec<_>>(), [2]);
+        assert!(timers.waiting.lock().by_job.is_empty());
+    }
 }

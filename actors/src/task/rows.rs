@@ -5,7 +5,7 @@ use steward_cluster::clock::Timestamp;
 use super::board::TaskBoard;
 use super::in_hand::{ReadyTask, Running, TaskKey};
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::{TASK_CLASSES, TaskKind};
+use crate::domain::task::{TASK_CLASSES, TaskClass, TaskKind};
 use crate::metrics;
 
 /// A task as the operator sees it.
@@ -56,8 +56,13 @@ impl TaskBoard {
         let state = self.state.lock();
         let in_hand = &state.in_hand;
         let running = in_hand.running.iter().map(TaskRow::of_running);
-        let cpu = in_hand.cpu.iter().map(|ready| TaskRow::of_waiting(ready, "a free cpu slot"));
-        let net = in_hand.net.iter().map(|ready| TaskRow::of_waiting(ready, "a free net slot"));
+        let waiting = |ready: &ReadyTask| {
+            let slot = if ready.key.task.class() == TaskClass::Cpu { "a free cpu slot" } else { "a free net slot" };
+            let limit = in_hand.reached(&ready.key).map(|_| "the limit of its account");
+            TaskRow::of_waiting(ready, limit.unwrap_or(slot))
+        };
+        let cpu = in_hand.cpu.iter().map(waiting);
+        let net = in_hand.net.iter().map(waiting);
         let total = in_hand.running.len() + in_hand.cpu.len() + in_hand.net.len();
         let rows: Vec<TaskRow> = running.chain(cpu).chain(net).take(limit).collect();
         let more = total - rows.len();
