@@ -134,6 +134,13 @@ async fn what_missed_its_deadline_is_listed_and_redriven() {
         ..RedriveJobsRequest::default()
     };
     let redriven = async |code, dry| api.jobs().redrive_jobs(redrive(code, dry)).await.unwrap().into_inner().jobs;
+    let before = RedriveJobsRequest { ended_before_ms: 1, ..redrive("", false) };
+    let after = RedriveJobsRequest { ended_after_ms: now_ms() + HOUR_MS, ..redrive("", false) };
+    let other_kind = RedriveJobsRequest { kind: "call".to_owned(), ..redrive("", false) };
+    for outside in [before, after, other_kind] {
+        let told = api.jobs().redrive_jobs(outside.clone()).await.expect("it is counted").into_inner();
+        assert_eq!((told.jobs, told.next_page_token.as_str()), (0, ""), "{outside:?}");
+    }
     assert_eq!((redriven("media_stalled", false).await, redriven("deadline_exceeded", true).await), (0, 3));
     let counted = node.ctl_json(&["job", "redrive", "acme", "--code", "deadline_exceeded"]);
     assert_eq!(counted["jobs"], json!(3));
@@ -189,4 +196,33 @@ async fn the_operator_limits_what_an_account_runs_at_a_time() {
     }
     assert!(limit(&[]).status.success());
     assert_eq!(node.ctl_json(&["account", "get", "acme"])["task_limits"], Value::Null);
+}
+
+#[tokio::test]
+async fn jobs_are_their_accounts_own() {
+    let (node, api) = node_with_acme().await;
+    let job = create(&api, CreateJobRequest { start_at_ms: now_ms() + HOUR_MS, ..search() }).await;
+    api.create_account("other").await;
+    let (_, key) = api.create_key("other", Role::Admin, 0).await;
+    let stranger = node.api_as(&key).await;
+    let (from_task, task) = (String::new(), "search".to_owned());
+    let of = || ("acme".to_owned(), job.clone());
+    let mut jobs = stranger.jobs();
+    let (account_id, job_id) = of();
+    let paused = jobs.pause_job(PauseJobRequest { account_id, job_id }).await.map(drop);
+    let (account_id, job_id) = of();
+    let resumed = jobs.resume_job(ResumeJobRequest { account_id, job_id }).await.map(drop);
+    let (account_id, job_id) = of();
+    let restarted = jobs.restart_job(RestartJobRequest { account_id, job_id, from_task }).await.map(drop);
+    let (account_id, job_id) = of();
+    let explained = jobs.explain_task(ExplainTaskRequest { account_id, job_id, task }).await.map(drop);
+    let (account_id, _) = of();
+    let redriven =
+        jobs.redrive_jobs(RedriveJobsRequest { account_id, ..RedriveJobsRequest::default() }).await.map(drop);
+    for refused in [paused, resumed, restarted, explained, redriven] {
+        let status = refused.expect_err("it is another account's");
+        assert!(matches!(status.code(), Code::NotFound | Code::PermissionDenied), "{status}");
+    }
+    assert!(!api.job("acme", &job).await.paused);
+    api.cancel_job("acme", &job).await;
 }

@@ -70,12 +70,14 @@ impl<T> FairQueue<T> {
         let mut order: Vec<usize> =
             (0..self.lanes.len()).filter(|place| !self.lanes[*place].turns.is_empty()).collect();
         order.sort_by_key(|place| (self.lanes[*place].paid, *place));
-        for place in order {
-            let lane = &mut self.lanes[place];
-            if let Some(item) = lane.pop(rules) {
-                lane.paid += 1 << place;
-                return Some(item);
-            }
+        for (passed, place) in order.iter().enumerate() {
+            let lane = &mut self.lanes[*place];
+            let Some(item) = lane.pop(rules) else { continue };
+            let paid = lane.paid;
+            lane.paid += 1 << place;
+            // Nor does a lane save turns up in which none of its items may go.
+            order[..passed].iter().for_each(|place| self.lanes[*place].paid = paid);
+            return Some(item);
         }
         None
     }
@@ -238,6 +240,16 @@ mod tests {
         (0..100).for_each(|_| queue.push(&id("b"), PRIORITIES[4], "5".to_owned()));
         let next: Vec<_> = std::iter::from_fn(|| queue.pop(&ANY)).take(34).collect();
         assert_eq!(next.iter().filter(|priority| *priority == "5").count(), 2, "{next:?}");
+    }
+
+    #[test]
+    fn what_may_not_go_saves_no_turns_up() {
+        let mut queue = FairQueue::new();
+        (0..100).for_each(|n| queue.push(&id("a"), PRIORITIES[0], format!("x {n}")));
+        (0..1_000).for_each(|n| queue.push(&id("b"), PRIORITIES[4], format!("y {n}")));
+        assert!((0..900).all(|_| queue.pop(&Beginning("y")).is_some()), "the urgent ones may not go yet");
+        let next: Vec<_> = std::iter::from_fn(|| queue.pop(&ANY)).take(35).collect();
+        assert_eq!(next.iter().filter(|item| item.starts_with('y')).count(), 2, "{next:?}");
     }
 
     #[test]
