@@ -12,7 +12,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::pipeline::{media_node, recording};
-use crate::pipeline_faults::{caught_at_work, goes_on_from_its_checkpoint};
+use crate::pipeline_faults::{caught_at_work, goes_on_from_its_pieces};
 
 async fn channel(node: &Node) -> Channel {
     let endpoint = Channel::from_shared(node.grpc_url()).expect("an address is a URL");
@@ -77,7 +77,7 @@ async fn a_stopped_node_says_goodbye_and_its_job_goes_on_later() {
     assert!(status.success(), "the node ended with {status}");
     while follow.next().await.is_ok() {}
     node.restart();
-    goes_on_from_its_checkpoint(&node, &job, before).await;
+    goes_on_from_its_pieces(&node, &job, &before).await;
     let released = node.api().await.feed_of("acme", "task.released").await;
     assert!(released.iter().any(|event| event.data_json.contains("drained")), "the first attempt was handed back");
 }

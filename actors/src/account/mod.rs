@@ -118,6 +118,9 @@ impl Memory {
         if desk.writer.format() < Format::WEBHOOKS {
             decision.drop_requests();
         }
+        if desk.writer.format() < Format::WORK {
+            decision.drop_splits();
+        }
         let mut bytes = decision.encode();
         if bytes.len() > PROPOSAL_BYTES_MAX && decision.drop_requests() {
             bytes = decision.encode();

@@ -15,7 +15,7 @@ use crate::domain::account::{
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskId, TaskKind};
 
 /// Why stored bytes are no record this binary knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -254,8 +254,12 @@ pub(super) fn id<Of>(name: &'static str, text: &str) -> Result<Id<Of>, DecodeErr
     Id::parse(text).map_err(|_| field(name, text))
 }
 
-pub(super) fn task(text: &str) -> Result<TaskKind, DecodeError> {
-    TaskKind::parse(text).ok_or_else(|| field("task", text))
+pub(super) fn task(text: &str) -> Result<TaskId, DecodeError> {
+    TaskId::parse(text).ok_or_else(|| field("task", text))
+}
+
+pub(super) fn task_kind(text: &str) -> Result<TaskKind, DecodeError> {
+    TaskKind::parse(text).ok_or_else(|| field("kind", text))
 }
 
 pub(super) fn job_kind(text: &str) -> Result<JobKind, DecodeError> {

@@ -15,7 +15,7 @@ use crate::domain::account::{
 };
 use crate::domain::ids::{Id, JobId, PlaybookId};
 use crate::domain::job::Failure;
-use crate::domain::task::TaskKind;
+use crate::domain::task::TaskId;
 
 /// An event as it is stored.
 pub(crate) fn event(event: &Event) -> wire::Event {
@@ -198,37 +198,37 @@ fn endpoint_created(created: &EndpointCreated) -> Kind {
     })
 }
 
-fn job_failed(job: &JobId, task: TaskKind, failure: &Failure) -> Kind {
+fn job_failed(job: &JobId, task: TaskId, failure: &Failure) -> Kind {
     let Failure { code, message } = failure.clone();
     Kind::JobFailed(wire::JobFailed { job: id(job), task: name(task), code, message })
 }
 
-fn task_started(job: &JobId, task: TaskKind, attempt: u32, worker: &str) -> Kind {
+fn task_started(job: &JobId, task: TaskId, attempt: u32, worker: &str) -> Kind {
     Kind::TaskStarted(wire::TaskStarted { job: id(job), task: name(task), attempt, worker: worker.to_owned() })
 }
 
-fn task_progressed(job: &JobId, task: TaskKind, attempt: u32, permille: u32, note: &str) -> Kind {
+fn task_progressed(job: &JobId, task: TaskId, attempt: u32, permille: u32, note: &str) -> Kind {
     let (job, task, note) = (id(job), name(task), note.to_owned());
     Kind::TaskProgressed(wire::TaskProgressed { job, task, attempt, permille, note })
 }
 
-fn task_checkpointed(job: &JobId, task: TaskKind, attempt: u32, state: &Value) -> Kind {
+fn task_checkpointed(job: &JobId, task: TaskId, attempt: u32, state: &Value) -> Kind {
     let (job, task, state_json) = (id(job), name(task), state.to_string());
     Kind::TaskCheckpointed(wire::TaskCheckpointed { job, task, attempt, state_json })
 }
 
-fn task_succeeded(job: &JobId, task: TaskKind, attempt: u32, result: &Value, blobs: &[String]) -> Kind {
+fn task_succeeded(job: &JobId, task: TaskId, attempt: u32, result: &Value, blobs: &[String]) -> Kind {
     let (job, task, result_json, blobs) = (id(job), name(task), result.to_string(), blobs.to_vec());
     Kind::TaskSucceeded(wire::TaskSucceeded { job, task, attempt, result_json, blobs })
 }
 
-fn task_failed(job: &JobId, task: TaskKind, attempt: u32, failure: &Failure, retry_at: Option<Timestamp>) -> Kind {
+fn task_failed(job: &JobId, task: TaskId, attempt: u32, failure: &Failure, retry_at: Option<Timestamp>) -> Kind {
     let Failure { code, message } = failure.clone();
     let (job, task, retry_at_ms) = (id(job), name(task), ms(retry_at));
     Kind::TaskFailed(wire::TaskFailed { job, task, attempt, code, message, retry_at_ms })
 }
 
-fn task_released(job: &JobId, task: TaskKind, attempt: u32, reason: ReleaseReason) -> Kind {
+fn task_released(job: &JobId, task: TaskId, attempt: u32, reason: ReleaseReason) -> Kind {
     let reason = match reason {
         ReleaseReason::LeaseLost => 1,
         ReleaseReason::BackOffOver => 2,
@@ -238,7 +238,7 @@ fn task_released(job: &JobId, task: TaskKind, attempt: u32, reason: ReleaseReaso
     Kind::TaskReleased(wire::TaskReleased { job: id(job), task: name(task), attempt, reason })
 }
 
-fn ai_called(job: &JobId, task: TaskKind, call: &AiCalled) -> Kind {
+fn ai_called(job: &JobId, task: TaskId, call: &AiCalled) -> Kind {
     let AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms } = call.clone();
     let (job, task) = (id(job), name(task));
     Kind::AiCalled(wire::AiCalled { job, task, operation, provider, model, input_tokens, output_tokens, latency_ms })
@@ -253,8 +253,8 @@ fn id<Of>(id: &Id<Of>) -> String {
     id.as_str().to_owned()
 }
 
-fn name(task: TaskKind) -> String {
-    task.as_str().to_owned()
+fn name(task: TaskId) -> String {
+    task.to_string()
 }
 
 /// Zero stands for no time.

@@ -9,8 +9,9 @@ use steward_proto::record::v1 as wire;
 
 use super::decode::{self, DecodeError};
 use super::encode;
-use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, Mark, ReleaseReason};
+use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, Mark, ReleaseReason};
 use crate::domain::ids::{AccountId, ConsumerId, PlaybookId};
+use crate::domain::task::{TaskId, TaskKind};
 use crate::shard::FeedEntry;
 
 /// Field 1 of an entry, as bytes of a length: what stands before each decision.
@@ -53,6 +54,9 @@ impl Decision {
 
     /// The format it needs.
     pub(crate) fn format(&self) -> Format {
+        if self.events.iter().any(needs_work) {
+            return Format::WORK;
+        }
         if self.events.iter().any(needs_jobs) {
             return Format::JOBS;
         }
@@ -76,6 +80,11 @@ impl Decision {
         let is_of_webhooks =
             is_batch || is_following_again || self.events.iter().any(event) || self.marks.iter().any(mark);
         if is_of_webhooks { Format::WEBHOOKS } else { Format::FIRST }
+    }
+
+    /// Leaves the work of jobs in one task each: not all nodes know parts.
+    pub(crate) fn drop_splits(&mut self) {
+        self.events.retain(|event| !matches!(event, Event::JobChanged { change: JobChange::Split(_), .. }));
     }
 
     /// Keeps no requests: not all nodes know them, or there is no room. Says whether there were any.
@@ -114,6 +123,53 @@ impl Decision {
         prost::encode_length_delimiter(len, &mut bytes).expect("the buffer grows");
         stored.encode_raw(&mut bytes);
         bytes
+    }
+}
+
+/// Whether nodes that do not know [`Format::WORK`] cannot read an event.
+fn needs_work(event: &Event) -> bool {
+    let is_new = |task: &TaskId| {
+        matches!(
+            task.kind,
+            TaskKind::Encode
+                | TaskKind::Sound
+                | TaskKind::Hls
+                | TaskKind::Audio
+                | TaskKind::Storyboard
+                | TaskKind::Clip
+        )
+    };
+    match event {
+        Event::JobRequested { kind, .. } => kind.plan().iter().any(|step| is_new(&step.task.whole())),
+        Event::JobChanged { change, .. } => matches!(change, JobChange::Split(_)),
+        Event::JobFailed { task, .. }
+        | Event::TaskStarted { task, .. }
+        | Event::TaskProgressed { task, .. }
+        | Event::TaskCheckpointed { task, .. }
+        | Event::TaskSucceeded { task, .. }
+        | Event::TaskFailed { task, .. }
+        | Event::TaskReleased { task, .. }
+        | Event::AiCalled { task, .. } => is_new(task),
+        Event::TaskLimitsSet { limits } => limits.running_max_by_kind.keys().any(|kind| is_new(&kind.whole())),
+        Event::AccountCreated { .. }
+        | Event::ApiKeyCreated(_)
+        | Event::ApiKeyRevoked { .. }
+        | Event::PlaybookPut { .. }
+        | Event::PlaybookDeleted { .. }
+        | Event::PlaybookFailed { .. }
+        | Event::SourceCreated(_)
+        | Event::SourceDeleted { .. }
+        | Event::SourceChanged { .. }
+        | Event::WebhookAccepted(_)
+        | Event::EndpointCreated(_)
+        | Event::EndpointDeleted { .. }
+        | Event::EndpointDisabled { .. }
+        | Event::EndpointChanged { .. }
+        | Event::DeliverySucceeded { .. }
+        | Event::DeliveryFailed { .. }
+        | Event::JobSucceeded { .. }
+        | Event::JobCancelled { .. }
+        | Event::DocumentIndexed { .. } => false,
     }
 }
 

@@ -4,11 +4,11 @@ use steward_cluster::clock::Timestamp;
 use steward_proto::record::v1 as wire;
 use steward_proto::record::v1::job_changed::Change;
 
-use super::decode::{DecodeError, field, id, job_kind, json, task, time};
+use super::decode::{DecodeError, field, id, job_kind, json, task, task_kind, time};
 use super::encode::ms;
 use crate::domain::account::{Event, JobChange};
 use crate::domain::ids::{JobId, PlaybookId};
-use crate::domain::job::{JobKind, JobOptions, Priority};
+use crate::domain::job::{JobKind, JobOptions, Priority, Split};
 use crate::domain::task::{TaskKind, TaskLimits};
 
 /// A request as it is stored. What it does not say has no bytes.
@@ -52,8 +52,11 @@ pub(super) fn encode_changed(job: &JobId, change: JobChange) -> wire::JobChanged
     let change = match change {
         JobChange::Paused => Change::Paused(wire::JobPaused {}),
         JobChange::Resumed => Change::Resumed(wire::JobResumed {}),
+        JobChange::Split(Split { chunks, has_sound }) => {
+            Change::Split(wire::JobSplit { chunks: chunks.into(), has_sound })
+        }
         JobChange::Restarted { from } => {
-            let from_task = from.map(|from| from.as_str().to_owned()).unwrap_or_default();
+            let from_task = from.map(|from| from.to_string()).unwrap_or_default();
             Change::Restarted(wire::JobRestarted { from_task })
         }
     };
@@ -65,6 +68,10 @@ pub(super) fn decode_change(change: &Change) -> Result<JobChange, DecodeError> {
     Ok(match change {
         Change::Paused(_) => JobChange::Paused,
         Change::Resumed(_) => JobChange::Resumed,
+        Change::Split(e) => {
+            let chunks = u16::try_from(e.chunks).map_err(|_| field("chunks", &e.chunks.to_string()))?;
+            JobChange::Split(Split { chunks, has_sound: e.has_sound })
+        }
         Change::Restarted(e) => {
             let from = Some(e.from_task.as_str()).filter(|from| !from.is_empty());
             JobChange::Restarted { from: from.map(task).transpose()? }
@@ -85,7 +92,7 @@ pub(super) fn encode_limits(limits: &TaskLimits) -> wire::TaskLimitsSet {
 
 /// Limits from their stored form.
 pub(super) fn decode_limits(e: &wire::TaskLimitsSet) -> Result<TaskLimits, DecodeError> {
-    let by_kind = e.running_max_by_kind.iter().map(|limit| Ok((task(&limit.kind)?, limit.running_max)));
+    let by_kind = e.running_max_by_kind.iter().map(|limit| Ok((task_kind(&limit.kind)?, limit.running_max)));
     Ok(TaskLimits {
         weight: e.weight,
         running_max: Some(e.running_max).filter(|max| *max != 0),
@@ -98,6 +105,7 @@ pub(super) fn change_type(change: JobChange) -> &'static str {
     match change {
         JobChange::Paused => "job.paused",
         JobChange::Resumed => "job.resumed",
+        JobChange::Split(_) => "job.split",
         JobChange::Restarted { .. } => "job.restarted",
     }
 }

@@ -12,9 +12,9 @@ use crate::domain::account::{
     SourceSettings, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
-use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES};
+use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES, Split};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{TASK_KINDS, TaskKind, TaskLimits};
+use crate::domain::task::{TASK_KINDS, TaskId, TaskKind, TaskLimits};
 
 /// How many kinds of event and mark there are.
 pub(crate) const EVENT_KINDS: u32 = 30;
@@ -44,8 +44,9 @@ impl Parts {
         Id::parse(&self.id).unwrap()
     }
 
-    fn task(&self) -> TaskKind {
-        TASK_KINDS[self.pick % TASK_KINDS.len()]
+    fn task(&self) -> TaskId {
+        let kind = TASK_KINDS[self.pick % TASK_KINDS.len()];
+        if self.pick % 5 == 4 { TaskKind::Encode.part(3) } else { kind.whole() }
     }
 
     fn kind(&self) -> JobKind {
@@ -200,13 +201,17 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
             limits: TaskLimits {
                 weight: p.small,
                 running_max: p.full.then_some(p.small.max(1)),
-                running_max_by_kind: BTreeMap::from([(task, p.small)]),
+                running_max_by_kind: BTreeMap::from([(task.kind, p.small)]),
             },
         },
         29 => Event::JobChanged {
             job,
-            change: [JobChange::Paused, JobChange::Restarted { from: p.full.then_some(task) }, JobChange::Resumed]
-                [p.pick % 3],
+            change: [
+                JobChange::Paused,
+                JobChange::Restarted { from: p.full.then_some(task) },
+                JobChange::Resumed,
+                JobChange::Split(Split { chunks: u16::try_from(p.small % 256 + 1).unwrap(), has_sound: p.full }),
+            ][p.pick % 4],
         },
         19 => Event::TaskStarted { job, task, attempt, worker: p.text.clone() },
         20 => Event::TaskProgressed { job, task, attempt, permille: p.small, note: p.text.clone() },

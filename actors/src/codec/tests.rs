@@ -18,8 +18,10 @@ use super::{
     Barrier, Decision, Runs, ShardAcked, data_json, decode, decode_entry, decode_feed_row, encode, encode_check,
     encode_feed_row,
 };
-use crate::domain::account::{Answer, Event, Idempotency, KeptRequest, WebhookAccepted};
-use crate::domain::ids::{AccountId, Id};
+use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, WebhookAccepted};
+use crate::domain::ids::{AccountId, Id, JobId};
+use crate::domain::job::{JobKind, JobOptions, Split};
+use crate::domain::task::TaskKind;
 
 fn parts() -> impl Strategy<Value = Parts> {
     let numbers = (any::<u64>(), any::<u32>(), any::<u16>(), 0..99_usize, any::<bool>());
@@ -111,6 +113,36 @@ fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
     assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
     let urgent = Parts { pick: 3, ..p.clone() };
     assert_eq!((of(event(15, &urgent)), of(event(24, &urgent))), (Format::JOBS, Format::JOBS));
+}
+
+#[test]
+fn parts_of_tasks_need_their_format_and_can_be_left_whole() {
+    let p = Parts::fixed();
+    let of = |events: Vec<Event>| Decision { events, marks: vec![], ..decision(&p) };
+    let job = || JobId::parse("hls-1").unwrap();
+    let split = Event::JobChanged { job: job(), change: JobChange::Split(Split { chunks: 300, has_sound: true }) };
+    let started = |task| Event::TaskStarted { job: job(), task, attempt: 1, worker: "w".to_owned() };
+    let asked = |kind| {
+        let (kind, options) = (JobKind::parse(kind).unwrap(), JobOptions::default());
+        Event::JobRequested { job: job(), kind, input: serde_json::Value::Null, playbook: None, options }
+    };
+    let table = [
+        (split.clone(), Format::WORK),
+        (started(TaskKind::Encode.part(2)), Format::WORK),
+        (started(TaskKind::Sound.whole()), Format::WORK),
+        (asked("hls"), Format::WORK),
+        (asked("clip"), Format::WORK),
+        (started(TaskKind::Normalize.whole()), Format::FIRST),
+        (asked("call"), Format::FIRST),
+    ];
+    for (event, format) in table {
+        assert_eq!(of(vec![event.clone()]).format(), format, "{event:?}");
+    }
+    let mut whole = of(vec![event(22, &p), split.clone()]);
+    whole.drop_splits();
+    assert_eq!(whole, of(vec![event(22, &p)]));
+    let stored = hex::encode(encode::event(&split).encode_to_vec());
+    assert_eq!(stored, "ea010e0a05686c732d312a0508ac021001", "whatever is in a log stays readable");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, JobChange, ReleaseReason, SourceChange,
 };
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::TaskKind;
+use crate::domain::job::Split;
+use crate::domain::task::TaskId;
 use crate::shard::FeedEntry;
 
 /// The type subscribers filter by, such as `job.requested`.
@@ -90,6 +91,9 @@ pub fn data_json(event: &Event) -> Value {
         Event::JobSucceeded { job } | Event::JobCancelled { job } => json!({"job": job}),
         Event::JobChanged { job, change: JobChange::Restarted { from } } => json!({"job": job, "from_task": from}),
         Event::JobChanged { job, change: JobChange::Paused | JobChange::Resumed } => json!({"job": job}),
+        Event::JobChanged { job, change: JobChange::Split(Split { chunks, has_sound }) } => {
+            json!({"job": job, "chunks": chunks, "has_sound": has_sound})
+        }
         Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
         Event::TaskLimitsSet { limits } => json!(limits),
         Event::TaskStarted { job, task, attempt, worker } => {
@@ -197,14 +201,14 @@ fn api_key(created: &ApiKeyCreated) -> Value {
     json!({"key": key, "role": role, "label": label, "expires_at_ms": expires_at})
 }
 
-fn ai_call(job: &JobId, task: TaskKind, call: &AiCalled) -> Value {
+fn ai_call(job: &JobId, task: TaskId, call: &AiCalled) -> Value {
     json!({
         "job": job, "task": task, "operation": call.operation, "provider": call.provider, "model": call.model,
         "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "latency_ms": call.latency_ms,
     })
 }
 
-fn attempt_of(job: &JobId, task: TaskKind, attempt: u32, more: Value) -> Value {
+fn attempt_of(job: &JobId, task: TaskId, attempt: u32, more: Value) -> Value {
     with(json!({"job": job, "task": task, "attempt": attempt}), more)
 }
 

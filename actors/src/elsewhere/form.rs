@@ -11,7 +11,6 @@ use steward_cluster::ids::ShardId;
 
 use crate::domain::account::{Answer, Asked, Rejection};
 use crate::domain::ids::AccountId;
-use crate::domain::task::TaskKind;
 use crate::shard::ExecuteError;
 use crate::task::Work;
 
@@ -143,8 +142,7 @@ enum RejectionForm {
     },
     StaleAttempt {
         job: String,
-        #[serde(deserialize_with = "word")]
-        task: Word,
+        task: String,
         attempt: u32,
     },
     JobState {
@@ -154,8 +152,7 @@ enum RejectionForm {
     },
     TaskState {
         job: String,
-        #[serde(deserialize_with = "word")]
-        task: Word,
+        task: String,
         #[serde(deserialize_with = "word")]
         wanted: Word,
     },
@@ -163,8 +160,7 @@ enum RejectionForm {
 
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Word, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let task = || TaskKind::parse(&text).map(TaskKind::as_str);
-    Ok(WORDS.into_iter().find(|word| *word == text).or_else(task).unwrap_or(UNKNOWN_WORD))
+    Ok(WORDS.into_iter().find(|word| *word == text).unwrap_or(UNKNOWN_WORD))
 }
 
 #[cfg(test)]
@@ -179,6 +175,7 @@ mod tests {
     };
     use crate::domain::ids::{EndpointId, JobId};
     use crate::domain::job::Failure;
+    use crate::domain::task::TaskKind;
 
     fn asked(command: Command) -> Asked {
         let idempotency = Some(Idempotency { key: "k".to_owned(), fingerprint: u64::MAX });
@@ -188,7 +185,7 @@ mod tests {
 
     fn commands() -> Vec<Command> {
         let job = JobId::parse("call-1").unwrap();
-        let task = TaskRef { job: job.clone(), task: TaskKind::Fetch, attempt: 3 };
+        let task = TaskRef { job: job.clone(), task: TaskKind::Fetch.whole(), attempt: 3 };
         let endpoint = EndpointId::parse("crm").unwrap();
         let call = AiCalled {
             operation: "chat".to_owned(),
@@ -210,7 +207,7 @@ mod tests {
         let moved = Moved { is_recovery: false, through_seq: 9, pending: vec![5] };
         let result = json!({"blob": "ab", "n": 1.5, "list": [null, true]});
         vec![
-            Command::StartTask { job, task: TaskKind::Fetch, worker: "node-1/b".to_owned() },
+            Command::StartTask { job, task: TaskKind::Fetch.whole(), worker: "node-1/b".to_owned() },
             Command::ReportProgress { task: task.clone(), permille: 500, note: "half".to_owned() },
             Command::ReportCheckpoint { task: task.clone(), state: json!({"chunk": 3}) },
             Command::ReportAiCall { task: task.clone(), call },
@@ -273,7 +270,7 @@ mod tests {
                 rejections.extend(decide(&founded, &Facts::default(), &plain, Timestamp(2)).err());
             }
         }
-        let of_task = |wanted| Rejection::TaskState { job: "call-1".to_owned(), task: "summarize", wanted };
+        let of_task = |wanted| Rejection::TaskState { job: "call-1".to_owned(), task: "summarize".to_owned(), wanted };
         let of_job = |wanted| Rejection::JobState { job: "call-1".to_owned(), wanted };
         rejections.extend([
             of_task("ready"),

@@ -18,7 +18,7 @@ use super::{ReadError, Reads};
 use crate::domain::account::{Command, Event, ReleaseReason, TaskRef};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, Task, TaskState};
-use crate::domain::task::TaskKind;
+use crate::domain::task::TaskId;
 
 /// Timers handed out at a time.
 const DUE_MAX: usize = 256;
@@ -37,7 +37,7 @@ pub(crate) struct Timer {
 /// What an attempt at a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Wait {
-    task: TaskKind,
+    task: TaskId,
     attempt: u32,
     /// For the start of its job; otherwise for the end of its back-off.
     is_delay: bool,
@@ -169,7 +169,7 @@ impl Timers {
 
 /// What an open job waits for, each with the time that ends it.
 fn waits_of(job: &Job) -> impl Iterator<Item = (Option<Wait>, Timestamp)> + '_ {
-    let wait = |(kind, task): (&TaskKind, &Task)| {
+    let wait = |(kind, task): (&TaskId, &Task)| {
         let is_delay = task.state == TaskState::Delayed;
         let waits = is_delay || task.state == TaskState::BackingOff;
         let wait = Wait { task: *kind, attempt: task.attempt, is_delay };
@@ -186,6 +186,7 @@ mod tests {
 
     use super::*;
     use crate::domain::job::{JobKind, JobOptions};
+    use crate::domain::task::TaskKind;
 
     const NOW: Timestamp = Timestamp(1_000);
     const LONG: Duration = Duration::from_secs(1 << 30);

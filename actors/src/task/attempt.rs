@@ -61,7 +61,7 @@ pub(super) fn start(bench: &Arc<Bench>, lease: Lease, given: Option<Work>, cance
 async fn attempt(bench: Arc<Bench>, lease: Lease, given: Option<Work>, cancel: CancellationToken) {
     let started = bench.clock.monotonic();
     let outcome = bench.leased(&lease, given, cancel).await;
-    metrics::task_ended(lease.task.as_str(), outcome, bench.clock.monotonic().saturating_sub(started));
+    metrics::task_ended(lease.task.kind.as_str(), outcome, bench.clock.monotonic().saturating_sub(started));
     bench.board.ended(&lease.key());
 }
 
@@ -77,7 +77,7 @@ impl Bench {
         let Lease { account, job, task, attempt } = lease.clone();
         let Work { input, results, checkpoint } = work;
         let scratch = self.board.scratch(&account, &job);
-        let run = TaskRun { account, job, kind: task, attempt, input, results, checkpoint, scratch };
+        let run = TaskRun { account, job, task, attempt, input, results, checkpoint, scratch };
         let outcome = self.with_blobs(lease, &run, cancel).await;
         self.report(lease, outcome).await
     }
@@ -86,7 +86,7 @@ impl Bench {
         let Lease { account, job, task, .. } = lease;
         let command = Command::StartTask { job: job.clone(), task: *task, worker: self.worker.clone() };
         if let Err(error) = self.execute(lease, command).await {
-            tracing::debug!(%account, %job, task = task.as_str(), %error, "a lease was not given");
+            tracing::debug!(%account, %job, %task, %error, "a lease was not given");
             return Err("not_leased");
         }
         self.board.leased(&lease.key());
@@ -100,7 +100,7 @@ impl Bench {
         let found = match self.started(lease).await {
             Ok(Some(found)) => found,
             Ok(None) => {
-                tracing::warn!(%account, %job, task = task.as_str(), "a lease is given back: the job is not seen here");
+                tracing::warn!(%account, %job, %task, "a lease is given back: the job is not seen here");
                 self.release(lease, ReleaseReason::Drained).await;
                 return Err("job_not_seen");
             }
@@ -113,7 +113,7 @@ impl Bench {
             return Err(self.report(lease, Err(foreign_blob())).await);
         }
         let checkpoint = found.tasks.get(task).and_then(|task| task.checkpoint.clone());
-        Ok(Work { results: found.results(), input: found.input, checkpoint })
+        Ok(Work { results: found.results_for(*task), input: found.input, checkpoint })
     }
 
     /// The job, once this node's replica knows of the attempt: a lease that another node gave shows here a little later.
@@ -165,7 +165,7 @@ impl Bench {
 
     /// The runner and the forwarder of its reports, side by side. A panic of the runner fails the attempt only.
     async fn run(&self, lease: &Lease, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
-        let runner = self.runners.get(&run.kind).expect("every kind has a runner: checked at the start");
+        let runner = self.runners.get(&run.task.kind).expect("every kind has a runner: checked at the start");
         let (reporter, reports) = Reporter::new(cancel.clone());
         let working = async {
             let running = AssertUnwindSafe(runner.run(run, &reporter)).catch_unwind();

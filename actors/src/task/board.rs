@@ -14,7 +14,7 @@ use super::in_hand::{InHand, ReadyTask, Slots, TaskKey};
 use super::leases::{Lease, Leases};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
-use crate::domain::task::{TaskClass, TaskKind, TaskLimits};
+use crate::domain::task::{TaskClass, TaskId, TaskLimits};
 
 /// A lease in the store whose holder does not run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,26 +105,22 @@ impl TaskBoard {
         in_hand.limit(account, limits);
         let priority = open.map(|job| job.options.priority).unwrap_or_default();
         let may_start = open.is_some_and(|job| !job.is_paused);
-        let key = |task: TaskKind| TaskKey { account: account.clone(), job: id.clone(), task };
+        let key = |task: TaskId| TaskKey { account: account.clone(), job: id.clone(), task };
         let mut foreign = vec![];
         let mut ready = HashSet::new();
         let mut abroad = BTreeSet::new();
-        for (kind, task) in open.into_iter().flat_map(|job| &job.tasks) {
-            let key = key(*kind);
+        for (name, task) in open.into_iter().flat_map(|job| &job.tasks) {
+            let key = key(*name);
             let runs_here = in_hand.running.contains_key(&key);
             match task.state {
                 TaskState::Ready if may_start && !in_hand.is_taken(&key) => {
-                    ready.insert(*kind);
+                    ready.insert(*name);
                     in_hand.enqueue(ReadyTask { key, attempt: task.attempt + 1, priority, since: now });
                 }
                 TaskState::Running if !runs_here => {
-                    abroad.insert(*kind);
+                    abroad.insert(*name);
                     let worker = task.worker.clone().unwrap_or_default();
-                    let TaskKey { account, job, task: kind } = key;
-                    foreign.push(ForeignLease {
-                        lease: Lease { account, job, task: kind, attempt: task.attempt },
-                        worker,
-                    });
+                    foreign.push(ForeignLease { lease: key.lease(task.attempt), worker });
                 }
                 TaskState::Ready
                 | TaskState::Running
@@ -201,7 +197,7 @@ impl TaskBoard {
         self.state.lock().in_hand.running.keys().any(|key| key.account == *account && key.job == *job)
     }
 
-    pub(super) fn runs(&self, account: &AccountId, job: &JobId, task: TaskKind) -> bool {
+    pub(super) fn runs(&self, account: &AccountId, job: &JobId, task: TaskId) -> bool {
         self.state.lock().in_hand.running.contains_key(&TaskKey { account: account.clone(), job: job.clone(), task })
     }
 
@@ -239,6 +235,7 @@ mod tests {
     use super::*;
     use crate::domain::account::Event;
     use crate::domain::job::JobKind;
+    use crate::domain::task::TaskKind;
     use crate::shard::Observer as _;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -260,7 +257,7 @@ mod tests {
         assert_eq!(board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW), []);
         board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let (ready, _) = board.take(TaskClass::Net, ONE_EACH, NOW).unwrap();
-        assert_eq!((ready.key.task, ready.attempt), (TaskKind::Fetch, 1));
+        assert_eq!((ready.key.task, ready.attempt), (TaskKind::Fetch.whole(), 1));
         board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW); // The store does not know of the lease yet.
         assert!(board.take(TaskClass::Net, ONE_EACH, NOW).is_none());
     }
@@ -268,7 +265,7 @@ mod tests {
     #[test]
     fn a_lease_nobody_holds_is_reported() {
         let (account, id, mut job) = call();
-        let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
+        let fetch = job.tasks.get_mut(&TaskKind::Fetch.whole()).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 2, Some("node-9/old".to_owned()));
         let foreign = board().reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         assert_eq!((foreign[0].lease.attempt, foreign[0].worker.as_str()), (2, "node-9/old"));
@@ -324,7 +321,7 @@ mod tests {
         let slots = Slots { cpu: 1, net: 9 };
         // One of the account's tasks runs on another node.
         let mut abroad = job.clone();
-        let fetch = abroad.tasks.get_mut(&TaskKind::Fetch).unwrap();
+        let fetch = abroad.tasks.get_mut(&TaskKind::Fetch.whole()).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 1, Some("node-9/b".to_owned()));
         board.reconcile(&acme, &id(1), Some(&abroad), limits.clone(), NOW);
         for n in [2, 3, 4] {
@@ -333,7 +330,7 @@ mod tests {
         board.reconcile(&other, &id(1), Some(&job), TaskLimits::default(), NOW);
         let take = || board.take(TaskClass::Net, slots, NOW).map(|(ready, _)| (ready.key.account, ready.key.job));
         assert_eq!([take(), take(), take()], [Some((acme.clone(), id(2))), Some((other, id(1))), None]);
-        let gate = |n| board.explain(&acme, &id(n), &job, TaskKind::Fetch, slots).unwrap().gate.as_str();
+        let gate = |n| board.explain(&acme, &id(n), &job, TaskKind::Fetch.whole(), slots).unwrap().gate.as_str();
         assert_eq!((gate(2), gate(3)), ("lease", "limit"));
         assert!(board.spare_kinds(Slots { cpu: 0, net: 0 }).is_empty(), "nothing another node may run");
         // The one on the other node ends.

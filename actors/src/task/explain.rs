@@ -11,7 +11,10 @@ use super::board::TaskBoard;
 use super::in_hand::{InHand, Slots, TaskKey};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Task, TaskState};
-use crate::domain::task::{Reached, TaskClass, TaskKind};
+use crate::domain::task::{Reached, TaskClass, TaskId};
+
+/// Tasks that are named of those that come first.
+const NAMED_MAX: usize = 8;
 
 /// What keeps a task from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub enum Gate {
     /// It has succeeded or failed, or its job has ended.
     Ended(&'static str),
     /// These tasks of its job come first.
-    Tasks(Vec<TaskKind>),
+    Tasks(Vec<TaskId>),
     /// Its job starts later.
     Start,
     /// An attempt failed.
@@ -70,8 +73,13 @@ impl fmt::Display for Gate {
         match self {
             Self::Ended(how) => write!(f, "{how}; restarting the job opens it again"),
             Self::Tasks(tasks) => {
-                let names: Vec<&str> = tasks.iter().map(|task| task.as_str()).collect();
-                write!(f, "waits until {} of its job succeeded", names.join(", "))
+                let names: Vec<String> = tasks.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+                let more = if tasks.len() > NAMED_MAX {
+                    format!(" and {} more", tasks.len() - NAMED_MAX)
+                } else {
+                    String::new()
+                };
+                write!(f, "waits until {}{more} of its job succeeded", names.join(", "))
             }
             Self::Start => f.write_str("waits for the time its job starts at"),
             Self::BackOff { failures, code } => {
@@ -103,16 +111,9 @@ impl fmt::Display for Gate {
 impl TaskBoard {
     /// Why a task of a job is not running, as the node that leads its account sees it. None: the job has no such task.
     #[must_use]
-    pub fn explain(
-        &self,
-        account: &AccountId,
-        id: &JobId,
-        job: &Job,
-        kind: TaskKind,
-        slots: Slots,
-    ) -> Option<Explained> {
-        let task = job.tasks.get(&kind)?;
-        let key = TaskKey { account: account.clone(), job: id.clone(), task: kind };
+    pub fn explain(&self, account: &AccountId, id: &JobId, job: &Job, task: TaskId, slots: Slots) -> Option<Explained> {
+        let key = TaskKey { account: account.clone(), job: id.clone(), task };
+        let task = job.tasks.get(&task)?;
         let state = self.state.lock();
         let (gate, since) = gate(&state.in_hand, job, &key, task, slots);
         let opens_at = task.retry_at.filter(|_| matches!(gate, Gate::Start | Gate::BackOff { .. }));
@@ -143,7 +144,7 @@ fn gate(in_hand: &InHand, job: &Job, key: &TaskKey, task: &Task, slots: Slots) -
             (Gate::BackOff { failures: task.failures, code }, None)
         }
         TaskState::Blocked => {
-            let is_done = |before: &TaskKind| job.tasks.get(before).is_some_and(|t| t.state == TaskState::Succeeded);
+            let is_done = |before: &TaskId| job.tasks.get(before).is_some_and(|t| t.state == TaskState::Succeeded);
             let tasks = task.after.iter().copied().filter(|before| !is_done(before)).collect();
             (Gate::Tasks(tasks), None)
         }
@@ -155,7 +156,7 @@ fn ready(in_hand: &InHand, job: &Job, key: &TaskKey, slots: Slots) -> (Gate, Opt
     if in_hand.is_taken(key) {
         return (Gate::Lease, in_hand.running.get(key).map(|running| running.since));
     }
-    let class = key.task.class();
+    let class = key.task.kind.class();
     let queue = in_hand.waiting(class);
     let mut before = 0;
     let mut since = None;
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
     use crate::domain::account::{Event, JobChange};
     use crate::domain::job::{Failure, JobKind, JobOptions};
-    use crate::domain::task::TaskLimits;
+    use crate::domain::task::{TaskKind, TaskLimits};
 
     const NOW: Timestamp = Timestamp(1_000);
     const LATER: Timestamp = Timestamp(9_000);
@@ -200,7 +201,7 @@ mod tests {
     fn told(board: &TaskBoard, job: &Job, kind: TaskKind) -> Explained {
         let acme = AccountId::parse("acme").unwrap();
         board.reconcile(&acme, &id("call-1"), Some(job), TaskLimits::default(), NOW);
-        board.explain(&acme, &id("call-1"), job, kind, ONE).unwrap()
+        board.explain(&acme, &id("call-1"), job, kind.whole(), ONE).unwrap()
     }
 
     fn board() -> TaskBoard {
@@ -210,9 +211,10 @@ mod tests {
     #[test]
     fn each_gate_is_named_with_what_opens_it() {
         let (task, worker) = (TaskKind::Fetch, "node-2/b".to_owned());
-        let started = Event::TaskStarted { job: id("call-1"), task, attempt: 1, worker };
+        let started = Event::TaskStarted { job: id("call-1"), task: task.whole(), attempt: 1, worker };
         let failure = Failure { code: "egress_timeout".to_owned(), message: String::new() };
-        let failed = Event::TaskFailed { job: id("call-1"), task, attempt: 1, failure, retry_at: Some(LATER) };
+        let failed =
+            Event::TaskFailed { job: id("call-1"), task: task.whole(), attempt: 1, failure, retry_at: Some(LATER) };
         let changed = |change| Event::JobChanged { job: id("call-1"), change };
         let delayed = JobOptions { start_at: Some(LATER), ..JobOptions::default() };
         let usual = JobOptions::default();
@@ -275,7 +277,7 @@ mod tests {
             assert_eq!((explained.since, explained.opens_at), (since, opens_at), "{what}");
         }
         assert_eq!(
-            board().explain(&AccountId::parse("a").unwrap(), &id("call-1"), &call(usual), TaskKind::Chat, ONE),
+            board().explain(&AccountId::parse("a").unwrap(), &id("call-1"), &call(usual), TaskKind::Chat.whole(), ONE),
             None
         );
     }
@@ -287,7 +289,7 @@ mod tests {
         for (account, name) in [(&acme, "call-1"), (&other, "call-1"), (&acme, "call-2"), (&acme, "call-3")] {
             board.reconcile(account, &id(name), Some(&job), TaskLimits::default(), NOW);
         }
-        let gate = |name: &str| board.explain(&acme, &id(name), &job, TaskKind::Fetch, ONE).unwrap().gate;
+        let gate = |name: &str| board.explain(&acme, &id(name), &job, TaskKind::Fetch.whole(), ONE).unwrap().gate;
         assert!(matches!(gate("call-3"), Gate::Slot { running: 0, waiting: 4, before: 2, .. }), "{:?}", gate("call-3"));
         board.take(TaskClass::Net, ONE, NOW).unwrap();
         assert_eq!(gate("call-1"), Gate::Lease);

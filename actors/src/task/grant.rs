@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::leases::Lease;
-use crate::domain::task::TaskKind;
+use crate::domain::task::TaskId;
 
 /// What an attempt works on, as its account had it when the lease was given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     pub(super) input: Value,
     /// Results of the job's finished tasks.
-    pub(super) results: BTreeMap<TaskKind, Value>,
+    pub(super) results: BTreeMap<TaskId, Value>,
     /// What an earlier attempt reported last.
     pub(super) checkpoint: Option<Value>,
 }

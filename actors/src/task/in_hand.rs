@@ -10,7 +10,7 @@ use super::fair::{FairQueue, Rules};
 use super::leases::Lease;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Priority;
-use crate::domain::task::{Reached, TASK_CLASSES, TaskClass, TaskKind, TaskLimits};
+use crate::domain::task::{Reached, TASK_CLASSES, TaskClass, TaskId, TaskKind, TaskLimits};
 use crate::metrics;
 
 /// One task of one job.
@@ -18,7 +18,15 @@ use crate::metrics;
 pub(super) struct TaskKey {
     pub(super) account: AccountId,
     pub(super) job: JobId,
-    pub(super) task: TaskKind,
+    pub(super) task: TaskId,
+}
+
+impl TaskKey {
+    /// The lease of an attempt at it.
+    pub(super) fn lease(self, attempt: u32) -> Lease {
+        let Self { account, job, task } = self;
+        Lease { account, job, task, attempt }
+    }
 }
 
 /// How many tasks of each class run here at a time.
@@ -50,8 +58,7 @@ pub(super) struct ReadyTask {
 impl ReadyTask {
     /// The lease that is to be taken.
     pub(super) fn lease(&self) -> Lease {
-        let TaskKey { account, job, task } = self.key.clone();
-        Lease { account, job, task, attempt: self.attempt }
+        self.key.clone().lease(self.attempt)
     }
 }
 
@@ -73,7 +80,7 @@ impl Rules<ReadyTask> for Turns<'_> {
     }
 
     fn fits(&self, _: &AccountId, ready: &ReadyTask) -> bool {
-        (self.wants)(ready.key.task) && self.in_hand.reached(&ready.key).is_none()
+        (self.wants)(ready.key.task.kind) && self.in_hand.reached(&ready.key).is_none()
     }
 }
 
@@ -91,12 +98,12 @@ pub(super) struct InHand {
     pub(super) cpu: FairQueue<ReadyTask>,
     pub(super) net: FairQueue<ReadyTask>,
     /// The tasks of each job that are in the queues.
-    queued: HashMap<(AccountId, JobId), BTreeSet<TaskKind>>,
+    queued: HashMap<(AccountId, JobId), BTreeSet<TaskId>>,
     pub(super) running: HashMap<TaskKey, Running>,
     /// Taken for a worker of another node, whose lease is not in the store yet.
     lent: HashSet<TaskKey>,
     /// Of accounts led here, what workers of other nodes run.
-    abroad: HashMap<(AccountId, JobId), BTreeSet<TaskKind>>,
+    abroad: HashMap<(AccountId, JobId), BTreeSet<TaskId>>,
     /// Of accounts led here, those the operator set.
     limits: HashMap<AccountId, TaskLimits>,
     /// The slot kept for a task that another node was asked for.
@@ -134,7 +141,7 @@ impl InHand {
     pub(super) fn enqueue(&mut self, ready: ReadyTask) {
         let TaskKey { account, job, task } = ready.key.clone();
         if self.queued.entry((account.clone(), job)).or_default().insert(task) {
-            self.queue(task.class()).push(&account, ready.priority, ready);
+            self.queue(task.kind.class()).push(&account, ready.priority, ready);
         }
     }
 
@@ -193,7 +200,7 @@ impl InHand {
     pub(super) fn spare_kinds(&self, slots: Slots) -> BTreeSet<TaskKind> {
         let full = TASK_CLASSES.into_iter().filter(|class| !self.has_free_slot(*class, slots));
         let waiting = full.flat_map(|class| self.waiting(class).iter());
-        waiting.filter(|ready| self.reached(&ready.key).is_none()).map(|ready| ready.key.task).collect()
+        waiting.filter(|ready| self.reached(&ready.key).is_none()).map(|ready| ready.key.task.kind).collect()
     }
 
     /// Takes the next task of these kinds that would find no slot here.
@@ -217,15 +224,15 @@ impl InHand {
     /// The limit of its account that a task meets, if it does. The account itself has the last word.
     pub(super) fn reached(&self, key: &TaskKey) -> Option<Reached> {
         let limits = self.limits.get(&key.account)?;
-        let (running, of_kind) = self.running_for(&key.account, key.task);
-        limits.reached(key.task, running, of_kind)
+        let (running, of_kind) = self.running_for(&key.account, key.task.kind);
+        limits.reached(key.task.kind, running, of_kind)
     }
 
     /// How many tasks of an account run here and elsewhere, and how many of them are of a kind.
     fn running_for(&self, account: &AccountId, kind: TaskKind) -> (usize, usize) {
         let here = self.running.keys().chain(&self.lent).filter(|key| key.account == *account).map(|key| key.task);
-        let abroad = self.abroad.iter().filter(|((of, _), _)| of == account).flat_map(|(_, kinds)| kinds).copied();
-        here.chain(abroad).fold((0, 0), |(all, same), one| (all + 1, same + usize::from(one == kind)))
+        let abroad = self.abroad.iter().filter(|((of, _), _)| of == account).flat_map(|(_, tasks)| tasks).copied();
+        here.chain(abroad).fold((0, 0), |(all, same), one| (all + 1, same + usize::from(one.kind == kind)))
     }
 
     /// The operator's limits of an account led here.
@@ -238,12 +245,12 @@ impl InHand {
     }
 
     /// What workers of other nodes run of a job.
-    pub(super) fn runs_abroad(&mut self, account: &AccountId, job: &JobId, kinds: BTreeSet<TaskKind>) {
+    pub(super) fn runs_abroad(&mut self, account: &AccountId, job: &JobId, tasks: BTreeSet<TaskId>) {
         let name = (account.clone(), job.clone());
-        if kinds.is_empty() {
+        if tasks.is_empty() {
             self.abroad.remove(&name);
         } else {
-            self.abroad.insert(name, kinds);
+            self.abroad.insert(name, tasks);
         }
     }
 
@@ -264,19 +271,15 @@ impl InHand {
     /// The leases of what runs.
     pub(super) fn held(&self) -> Vec<Lease> {
         let leased = self.running.iter().filter(|(_, running)| running.is_leased);
-        let lease = |(key, running): (&TaskKey, &Running)| {
-            let TaskKey { account, job, task } = key.clone();
-            Lease { account, job, task, attempt: running.attempt }
-        };
-        leased.map(lease).collect()
+        leased.map(|(key, running)| key.clone().lease(running.attempt)).collect()
     }
 
     pub(super) fn running_of(&self, class: TaskClass) -> usize {
-        self.running.keys().filter(|key| key.task.class() == class).count()
+        self.running.keys().filter(|key| key.task.kind.class() == class).count()
     }
 
     /// Drops queued tasks of the job that are not ready any more.
-    pub(super) fn forget(&mut self, account: &AccountId, job: &JobId, ready: &HashSet<TaskKind>) {
+    pub(super) fn forget(&mut self, account: &AccountId, job: &JobId, ready: &HashSet<TaskId>) {
         let name = (account.clone(), job.clone());
         let Some(tasks) = self.queued.get_mut(&name) else { return };
         let before = tasks.len();

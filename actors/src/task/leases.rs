@@ -12,7 +12,7 @@ use super::in_hand::TaskKey;
 use crate::domain::account::TaskRef;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, TaskState};
-use crate::domain::task::TaskKind;
+use crate::domain::task::TaskId;
 
 /// How often a worker renews what it holds.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
@@ -26,7 +26,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(2);
 pub struct Lease {
     pub account: AccountId,
     pub job: JobId,
-    pub task: TaskKind,
+    pub task: TaskId,
     pub attempt: u32,
 }
 
@@ -101,10 +101,11 @@ mod tests {
 
     use super::*;
     use crate::domain::job::JobKind;
+    use crate::domain::task::TaskKind;
 
     fn lease(account: &str, attempt: u32) -> Lease {
         let (account, job) = (AccountId::parse(account).unwrap(), JobId::parse("call-1").unwrap());
-        Lease { account, job, task: TaskKind::Fetch, attempt }
+        Lease { account, job, task: TaskKind::Fetch.whole(), attempt }
     }
 
     fn at(seconds: u64) -> Duration {
@@ -140,7 +141,7 @@ mod tests {
     fn a_renewal_is_judged_by_the_store() {
         let job = |state: TaskState, attempt: u32, worker: &str| {
             let mut job = Job::requested(JobKind::Call, json!({}), 1, 0, Timestamp(1));
-            let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
+            let fetch = job.tasks.get_mut(&TaskKind::Fetch.whole()).unwrap();
             (fetch.state, fetch.attempt, fetch.worker) = (state, attempt, Some(worker.to_owned()));
             job
         };

@@ -58,7 +58,7 @@ impl Lessor {
             return None;
         }
         let work = self.bench.work(&lease).await.ok()?; // What is wrong with it has been reported.
-        metrics::task_given(lease.task.as_str());
+        metrics::task_given(lease.task.kind.as_str());
         Some(Granted { lease, work })
     }
 }

@@ -13,7 +13,10 @@ impl Observer for TaskBoard {
         match event {
             Event::JobRequested { job, .. }
             | Event::JobSucceeded { job }
-            | Event::JobChanged { job, change: JobChange::Resumed | JobChange::Restarted { .. } }
+            | Event::JobChanged {
+                job,
+                change: JobChange::Resumed | JobChange::Split(_) | JobChange::Restarted { .. },
+            }
             | Event::TaskSucceeded { job, .. }
             | Event::TaskFailed { job, .. }
             | Event::TaskReleased { job, .. } => self.look_at(account, job, false),

@@ -34,7 +34,7 @@ async fn fill(bench: &Arc<Bench>, elsewhere: &dyn Elsewhere, class: TaskClass) {
     while let Some(node) = bench.hints.next(&kinds) {
         let Some(_slot) = bench.board.reserve(class, bench.slots) else { return };
         let taken = match elsewhere.take(node, &bench.worker, kinds.clone()).await {
-            Some(granted) if kinds.contains(&granted.lease.task) => begin(bench, granted),
+            Some(granted) if kinds.contains(&granted.lease.task.kind) => begin(bench, granted),
             Some(_) | None => false,
         };
         if !taken {
@@ -58,7 +58,7 @@ fn begin(bench: &Arc<Bench>, granted: Granted) -> bool {
         drop(supervisor::spawn("release", give_back));
         return false;
     };
-    metrics::task_taken(lease.task.as_str());
+    metrics::task_taken(lease.task.kind.as_str());
     attempt::start(bench, lease, Some(work), cancel);
     true
 }

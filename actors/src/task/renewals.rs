@@ -20,7 +20,7 @@ pub(super) async fn renew(bench: Arc<Bench>, elsewhere: Arc<dyn Elsewhere>) {
             continue;
         }
         for lease in elsewhere.renew(&bench.worker, held).await {
-            tracing::info!(account = %lease.account, job = %lease.job, task = lease.task.as_str(), "a lease was lost");
+            tracing::info!(account = %lease.account, job = %lease.job, task = %lease.task, "a lease was lost");
             bench.board.cancel_attempt(&lease);
         }
     }

@@ -5,7 +5,7 @@ use steward_cluster::clock::Timestamp;
 use super::board::TaskBoard;
 use super::in_hand::{ReadyTask, Running, TaskKey};
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::{TASK_CLASSES, TaskClass, TaskKind};
+use crate::domain::task::{TASK_CLASSES, TaskClass, TaskId};
 use crate::metrics;
 
 /// A task as the operator sees it.
@@ -13,7 +13,7 @@ use crate::metrics;
 pub struct TaskRow {
     pub account: AccountId,
     pub job: JobId,
-    pub task: TaskKind,
+    pub task: TaskId,
     pub attempt: u32,
     pub running: bool,
     pub since: Timestamp,
@@ -57,7 +57,8 @@ impl TaskBoard {
         let in_hand = &state.in_hand;
         let running = in_hand.running.iter().map(TaskRow::of_running);
         let waiting = |ready: &ReadyTask| {
-            let slot = if ready.key.task.class() == TaskClass::Cpu { "a free cpu slot" } else { "a free net slot" };
+            let slot =
+                if ready.key.task.kind.class() == TaskClass::Cpu { "a free cpu slot" } else { "a free net slot" };
             let limit = in_hand.reached(&ready.key).map(|_| "the limit of its account");
             TaskRow::of_waiting(ready, limit.unwrap_or(slot))
         };

@@ -104,7 +104,7 @@ mod tests {
         assert!(board.take_news().jobs.contains(&(account.clone(), id.clone())), "its job is looked at again");
         board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
         let lent = board.lend(&[TaskKind::Fetch], NONE).unwrap();
-        let fetch = job.tasks.get_mut(&TaskKind::Fetch).unwrap();
+        let fetch = job.tasks.get_mut(&TaskKind::Fetch.whole()).unwrap();
         (fetch.state, fetch.attempt, fetch.worker) = (TaskState::Running, 1, Some("node-2/b".to_owned()));
         drop(lent);
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_was_taken_in_holds_a_slot_and_a_lease_and_is_taken_in_once() {
         let (board, _, job) = board(&[]);
-        let lease = Lease { account: AccountId::parse("a").unwrap(), job, task: TaskKind::Fetch, attempt: 3 };
+        let lease = Lease { account: AccountId::parse("a").unwrap(), job, task: TaskKind::Fetch.whole(), attempt: 3 };
         assert!(board.take_in(&lease, NOW).is_some());
         assert_eq!(board.held(), std::slice::from_ref(&lease));
         assert!(board.reserve(TaskClass::Net, ONE).is_none(), "the slot is in use");

@@ -2,6 +2,8 @@
 
 mod models;
 mod normalize;
+mod pitfalls;
+mod profiles;
 mod sandbox;
 mod support;
 mod transcript;

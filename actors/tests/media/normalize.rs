@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use steward_actors::blob::BlobHash;
-use steward_actors::domain::task::TaskKind;
-use steward_actors::task::runner::{Report, Retry};
+use steward_actors::domain::task::{TaskId, TaskKind};
+use steward_actors::task::runner::{Report, Retry, TaskRun};
 
 use crate::support::{Bench, fixture, frames, said};
 
@@ -35,24 +35,16 @@ fn signals(file: &Path) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// How far each beep is behind its flash.
-fn offsets(file: &Path) -> Vec<f64> {
+pub(crate) fn offsets(file: &Path) -> Vec<f64> {
     let (flashes, beeps) = signals(file);
     let nearest = |flash: &f64| beeps.iter().map(|beep| beep - flash).min_by(|a, b| a.abs().total_cmp(&b.abs()));
     flashes.iter().filter_map(nearest).filter(|offset| offset.abs() < 0.9).collect()
 }
 
-fn checkpoints(reports: &[Report]) -> Vec<Value> {
-    let note = |report: &Report| match report {
-        Report::Checkpoint(note) => Some(note.clone()),
-        Report::Progress { .. } | Report::Ai(_) => None,
-    };
-    reports.iter().filter_map(note).collect()
-}
-
 #[tokio::test]
 async fn chunks_join_without_a_trace() {
     let bench = Bench::new();
-    let result = bench.done(TaskKind::Normalize, &flashes(&bench)).await;
+    let result = bench.made("normalize", &flashes(&bench)).await;
     let output = bench.path(&result);
     assert_eq!((&result["video_codec"], &result["audio_codec"]), (&json!("h264"), &json!("aac")));
     assert_eq!((&result["status"], &result["pass_through"]), (&json!("complete"), &json!(false)));
@@ -73,42 +65,65 @@ async fn chunks_join_without_a_trace() {
 }
 
 #[tokio::test]
-async fn an_interrupted_attempt_goes_on_where_it_was_and_makes_the_same_bytes() {
+async fn work_that_is_done_again_elsewhere_makes_the_same_bytes() {
     let bench = Bench::new();
     let blob = flashes(&bench);
-    let whole = bench.done(TaskKind::Normalize, &blob).await;
+    let job = bench.job("normalize", json!({ "blob": blob })).await.unwrap();
+    let (second, whole) = (TaskKind::Encode.part(2), TaskKind::Normalize.whole());
+    // Nothing but results and blobs goes from one node to another: the folder is another node's.
     fs::remove_dir_all(bench.dir.path().join("scratch")).unwrap();
-    let mut task = bench.task(TaskKind::Normalize, &blob);
-    let mut done = 0;
-    let first = bench.run(&task, |report, cancel| {
-        done += usize::from(matches!(report, Report::Checkpoint(_)));
-        // In the middle of the third chunk.
-        if done == 2 && matches!(report, Report::Progress { note, .. } if note.starts_with("encoding chunk 3")) {
-            cancel.cancel();
+    for task in [second, TaskKind::Sound.whole(), whole] {
+        let run = TaskRun { task, results: job.results_for(task), ..bench.task(task.kind, &blob) };
+        let interrupted = bench.run(&run, |report, cancel| {
+            if matches!(report, Report::Progress { .. }) {
+                cancel.cancel();
+            }
+        });
+        if task != TaskKind::Sound.whole() {
+            assert_eq!(interrupted.await.result.map_err(|error| error.retry), Err(Retry::Cancelled), "{task}");
         }
-    });
-    assert_eq!(first.await.result.map_err(|error| error.retry), Err(Retry::Cancelled));
-    let scratch = task.scratch.join("normalize");
-    let written = |name: &str| fs::metadata(scratch.join(name)).unwrap().modified().unwrap();
-    let (chunk_0, chunk_1) = (written("chunk_00000.mp4"), written("chunk_00001.mp4"));
-    assert!(!scratch.join("chunk_00002.mp4").exists());
-    // An attempt that was told nothing starts over; it ends after its first chunk.
-    let first = bench.run(&task, |report, cancel| {
-        if matches!(report, Report::Checkpoint(_)) {
-            cancel.cancel();
-        }
-    });
-    task.checkpoint = checkpoints(&first.await.reports).pop();
-    let finished = task.checkpoint.as_ref().unwrap()["done"].as_object().unwrap();
-    assert_eq!(finished.keys().collect::<Vec<_>>(), ["chunk_00000.mp4"]);
-    assert!(written("chunk_00000.mp4") > chunk_0, "without a checkpoint all is done again");
-    let chunk_0 = written("chunk_00000.mp4");
-    let second = bench.run(&task, |_, _| {}).await;
-    assert_eq!(written("chunk_00000.mp4"), chunk_0, "a finished chunk is not touched");
-    assert!(written("chunk_00001.mp4") > chunk_1);
-    assert_eq!(second.result.unwrap(), whole, "the same bytes");
-    let again = checkpoints(&second.reports).len();
-    assert_eq!(again, usize::try_from(whole["chunks"].as_u64().unwrap()).unwrap(), "the other chunks and the sound");
+        assert_eq!(
+            bench.run(&run, |_, _| {}).await.result.unwrap(),
+            job.tasks[&task].result.clone().unwrap(),
+            "{task}"
+        );
+    }
+    let encoded = job.results_for(whole).into_keys().filter(|task| task.kind == TaskKind::Encode).count();
+    assert!(encoded >= 4, "each chunk is a task");
+    assert_eq!(
+        job.results_for(second).into_keys().collect::<Vec<_>>(),
+        [TaskKind::Fetch.whole(), TaskKind::Probe.whole()]
+    );
+}
+
+#[tokio::test]
+async fn pieces_that_do_not_fit_are_not_joined() {
+    let bench = Bench::new();
+    let blob = flashes(&bench);
+    let job = bench.job("normalize", json!({ "blob": blob })).await.unwrap();
+    let whole = TaskKind::Normalize.whole();
+    let joined = job.tasks[&whole].result.clone().unwrap();
+    assert_eq!(joined["one_pass"], Value::Null, "{joined}");
+    let with = |change: &dyn Fn(&mut Value), task: TaskId| {
+        let mut results = job.results_for(whole);
+        change(results.get_mut(&task).unwrap());
+        TaskRun { results, ..bench.task(TaskKind::Normalize, &blob) }
+    };
+    let [second, third] = [TaskKind::Encode.part(2), TaskKind::Encode.part(3)];
+    let of_third = job.tasks[&third].result.as_ref().unwrap()["blob"].clone();
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change<'_>); 3] = [
+        ("encode-2 of 5 chunks was done with other settings", &|piece| piece["recipe"] = json!("another")),
+        ("encode-2 of 5 chunks has not the planned number", &|piece| piece["blob"] = Value::Null),
+        ("the output is not what was planned", &|piece| piece["blob"] = of_third.clone()),
+    ];
+    for (why, change) in cases {
+        fs::remove_dir_all(bench.dir.path().join("scratch")).unwrap();
+        let made = bench.run(&with(change, second), |_, _| {}).await.result.unwrap();
+        assert!(made["one_pass"].as_str().unwrap().contains(why), "{made}");
+        assert_eq!((&made["status"], &made["chunks"]), (&json!("complete"), &json!(1)), "{made}");
+        assert_eq!(frames(&bench.path(&made)).len(), 900);
+    }
 }
 
 #[tokio::test]
@@ -117,7 +132,7 @@ async fn what_browsers_play_already_is_passed_through() {
     let blob = bench.keep(&fixture("meeting_360p_25s.mp4"));
     let probe = bench.done(TaskKind::Probe, &blob).await;
     assert_eq!((&probe["decision"], &probe["reasons"]), (&json!("pass_through"), &json!([])));
-    let result = bench.done(TaskKind::Normalize, &blob).await;
+    let result = bench.made("normalize", &blob).await;
     assert_eq!((&result["pass_through"], &result["chunks"]), (&json!(true), &json!(0)));
     assert_eq!(frames(&bench.path(&result)).len(), frames(&fixture("meeting_360p_25s.mp4")).len());
 }
@@ -129,7 +144,7 @@ async fn sound_that_starts_late_keeps_its_place() {
     let blob = bench.make(make, "late.mp4");
     let probe = bench.done(TaskKind::Probe, &blob).await;
     assert_eq!(probe["reasons"], json!(["timestamps"]), "{probe}");
-    let result = bench.done(TaskKind::Normalize, &blob).await;
+    let result = bench.made("normalize", &blob).await;
     let (_, beeps) = signals(&bench.path(&result));
     assert!((beeps[0] - 1.44).abs() < OFFSET_MAX, "{beeps:?}");
 }
@@ -140,7 +155,7 @@ async fn becomes(make: &str, name: &str, reason: &str, size: (u32, u32)) -> (Ben
     let blob = bench.make(make, name);
     let probe = bench.done(TaskKind::Probe, &blob).await;
     assert!(probe["reasons"].as_array().expect("a list").contains(&json!(reason)), "{probe}");
-    let result = bench.done(TaskKind::Normalize, &blob).await;
+    let result = bench.made("normalize", &blob).await;
     assert_eq!((&result["width"], &result["height"]), (&json!(size.0), &json!(size.1)), "{result}");
     let again = bench.done(TaskKind::Probe, result["blob"].as_str().expect("a blob")).await;
     assert_eq!((&again["decision"], &again["reasons"]), (&json!("pass_through"), &json!([])), "{again}");
@@ -189,7 +204,7 @@ async fn a_stream_that_starts_at_an_hour_is_cut_where_it_should() {
 async fn sound_alone_is_a_recording_too() {
     let bench = Bench::new();
     let blob = bench.keep(&fixture("speech_librivox_16k.wav"));
-    let result = bench.done(TaskKind::Normalize, &blob).await;
+    let result = bench.made("normalize", &blob).await;
     assert_eq!((&result["video_codec"], &result["audio_codec"]), (&Value::Null, &json!("aac")));
     let duration = result["duration_ms"].as_i64().unwrap();
     assert!((duration - 24_730).abs() < 60, "{result}");
@@ -224,7 +239,7 @@ async fn a_recording_cut_short_is_partial() {
     let blob = bench.keep(&cut);
     let probe = bench.done(TaskKind::Probe, &blob).await;
     assert_eq!(probe["status"], json!("partial"), "{probe}");
-    let result = bench.done(TaskKind::Normalize, &blob).await;
+    let result = bench.made("normalize", &blob).await;
     assert_eq!(result["status"], json!("partial"), "{result}");
     let missing = result["missing_ms"].as_i64().unwrap();
     assert!((missing + result["duration_ms"].as_i64().unwrap() - 30_030).abs() < 200 && missing > 5000, "{result}");
@@ -239,7 +254,7 @@ async fn a_damaged_recording_gives_what_can_be_read() {
     bytes[middle..].iter_mut().step_by(211).take(400).for_each(|byte| *byte ^= 0x55);
     let damaged = bench.dir.path().join("damaged.mp4");
     fs::write(&damaged, bytes).unwrap();
-    let result = bench.done(TaskKind::Normalize, &bench.keep(&damaged)).await;
+    let result = bench.made("normalize", &bench.keep(&damaged)).await;
     let (found, missing) = (frames(&bench.path(&result)).len(), result["missing_frames"].as_u64().unwrap());
     assert_eq!(found + usize::try_from(missing).unwrap(), 900, "{result}");
     assert!(found > 700, "{result}");

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use steward_actors::blob::{BlobHash, BlobStore};
+use steward_actors::domain::account::{Event, JobChange};
 use steward_actors::domain::ids::{AccountId, JobId};
+use steward_actors::domain::job::{Job, JobKind, Split, TaskState};
 use steward_actors::domain::task::TaskKind;
 use steward_actors::egress::{Egress, EgressPolicy};
 use steward_actors::sandbox::SandboxConfig;
 use steward_actors::task::runner::video::speech::Transcriber;
 use steward_actors::task::runner::video::{VideoConfig, runners};
 use steward_actors::task::runner::{Report, Reporter, TaskError, TaskRun};
-use steward_cluster::clock::SystemClock;
+use steward_cluster::clock::{SystemClock, Timestamp};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +90,7 @@ impl Bench {
         TaskRun {
             account: AccountId::parse("acme").expect("an id"),
             job: JobId::parse("job").expect("an id"),
-            kind,
+            task: kind.whole(),
             attempt: 1,
             input: json!({ "blob": blob }),
             results: BTreeMap::new(),
@@ -102,7 +104,7 @@ impl Bench {
         let clock = Arc::new(SystemClock::new());
         let egress = Arc::new(Egress::new(EgressPolicy::default()));
         let all = runners(self.config.clone(), self.blobs.clone(), egress, self.speech.clone(), clock);
-        let runner = all.iter().find(|runner| runner.kinds().contains(&task.kind)).expect("a runner for the kind");
+        let runner = all.iter().find(|runner| runner.kinds().contains(&task.task.kind)).expect("a runner for the kind");
         let cancel = CancellationToken::new();
         let (reporter, mut receiver) = Reporter::new(cancel.clone());
         let mut reports = vec![];
@@ -123,6 +125,30 @@ impl Bench {
 
     pub(crate) async fn done(&self, kind: TaskKind, blob: &str) -> Value {
         self.run(&self.task(kind, blob), |_, _| {}).await.result.expect("the task succeeds")
+    }
+
+    /// Runs all tasks of a job, one after the other, in the order its plan and its probe's split ask for.
+    pub(crate) async fn job(&self, kind: &str, input: Value) -> Result<Job, TaskError> {
+        let mut job = Job::requested(JobKind::parse(kind).expect("a kind"), input.clone(), 1, 0, Timestamp(1));
+        let id = JobId::parse("job").expect("an id");
+        let ready = |job: &Job| job.tasks.iter().find(|(_, task)| task.state == TaskState::Ready).map(|(id, _)| *id);
+        while let Some(task) = ready(&job) {
+            let results = job.results_for(task);
+            let run = TaskRun { task, results, input: input.clone(), ..self.task(task.kind, "") };
+            let result = self.run(&run, |_, _| {}).await.result?;
+            let split = Split::of_probe(&result).filter(|_| job.tasks.contains_key(&TaskKind::Normalize.whole()));
+            let done = Event::TaskSucceeded { job: id.clone(), task, attempt: 1, result, blobs: vec![] };
+            let split = split.map(|split| Event::JobChanged { job: id.clone(), change: JobChange::Split(split) });
+            [done].into_iter().chain(split).for_each(|event| job.evolve(Timestamp(1), &event));
+        }
+        Ok(job)
+    }
+
+    /// What a job makes of a recording in the end.
+    pub(crate) async fn made(&self, kind: &str, blob: &str) -> Value {
+        let job = self.job(kind, json!({ "blob": blob })).await.expect("all tasks succeed");
+        let last = TaskKind::parse(kind).expect("a kind").whole();
+        job.tasks[&last].result.clone().expect("the last task has a result")
     }
 
     pub(crate) async fn failed(&self, kind: TaskKind, blob: &str) -> TaskError {

@@ -88,9 +88,9 @@ async fn made(shards: &Shards, account: &AccountId) -> JobId {
         )
         .await;
     let job = JobId::parse(&created.unwrap().id).unwrap();
-    let start = Command::StartTask { job: job.clone(), task: TaskKind::Embed, worker: "node-2/b".to_owned() };
+    let start = Command::StartTask { job: job.clone(), task: TaskKind::Embed.whole(), worker: "node-2/b".to_owned() };
     shards.execute(account, asked(start)).await.unwrap();
-    let task = TaskRef { job: job.clone(), task: TaskKind::Embed, attempt: 1 };
+    let task = TaskRef { job: job.clone(), task: TaskKind::Embed.whole(), attempt: 1 };
     let result = json!({"blob": named().as_str()});
     shards.execute(account, asked(Command::ReportSuccess { task, result })).await.unwrap();
     job
@@ -134,7 +134,7 @@ impl World {
     fn hear_of(&self, blobs: Vec<String>) {
         let event = Event::TaskSucceeded {
             job: self.job.clone(),
-            task: TaskKind::Embed,
+            task: TaskKind::Embed.whole(),
             attempt: 1,
             result: Value::Null,
             blobs,

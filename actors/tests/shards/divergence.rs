@@ -200,7 +200,7 @@ async fn ends_like_the_others(spoils_leader: bool) {
     let ended = spawn("test", end(subscribe(spoiled)));
     let (mut well, [reader, well_reader]) = (subscribe(others), [follow(spoiled), follow(others)]);
     cluster.spoil(spoiled).await;
-    cluster.execute(Command::StartTask { job, task: TaskKind::Search, worker: "w".to_owned() }).await;
+    cluster.execute(Command::StartTask { job, task: TaskKind::Search.whole(), worker: "w".to_owned() }).await;
     for name in 0..CHECK_ENTRIES {
         let consumer = ConsumerId::parse(&format!("c-{name}")).unwrap();
         cluster.execute(Command::AckConsumer { consumer, seq: 1 }).await;

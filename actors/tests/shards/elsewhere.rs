@@ -59,7 +59,8 @@ impl Elsewhere for Other {
     fn execute<'a>(&'a self, _account: &'a AccountId, asked: Asked) -> BoxFuture<'a, Result<Answer, ExecuteError>> {
         self.tried.fetch_add(1, Ordering::SeqCst);
         if self.is_stale.load(Ordering::SeqCst) {
-            let stale = Rejection::StaleAttempt { job: "summarize-1".to_owned(), task: "summarize", attempt: 1 };
+            let stale =
+                Rejection::StaleAttempt { job: "summarize-1".to_owned(), task: "summarize".to_owned(), attempt: 1 };
             return std::future::ready(Err(stale.into())).boxed();
         }
         let left = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
@@ -150,7 +151,7 @@ async fn idle(folder: &Path) -> World {
 impl World {
     fn lay_out(&self, attempt: u32) -> Lease {
         let (account, job) = (AccountId::parse("acme").unwrap(), JobId::parse("summarize-1").unwrap());
-        let lease = Lease { account, job, task: TaskKind::Summarize, attempt };
+        let lease = Lease { account, job, task: TaskKind::Summarize.whole(), attempt };
         let work = decode_work(br#"{"input": {"text": "t"}, "results": {}, "checkpoint": null}"#).unwrap();
         self.other.laid_out.lock().push(Granted { lease: lease.clone(), work });
         lease

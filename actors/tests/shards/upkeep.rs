@@ -30,7 +30,7 @@ async fn failed_once(shards: &Shards, account: &AccountId) -> JobId {
         .unwrap()
         .id;
     let job = JobId::parse(&job).unwrap();
-    let (task, worker) = (TaskKind::Search, "w".to_owned());
+    let (task, worker) = (TaskKind::Search.whole(), "w".to_owned());
     shards.execute(account, asked(Command::StartTask { job: job.clone(), task, worker })).await.unwrap();
     let failure = Failure { code: "c".to_owned(), message: String::new() };
     let task = TaskRef { job: job.clone(), task, attempt: 1 };
@@ -46,7 +46,8 @@ async fn a_back_off_ends_by_itself_after_a_restart_too() {
     let shards = Setup { clock: clock.clone(), ..Setup::default() }.start(folder.path()).await;
     let acme = founded(&shards, "acme").await;
     let job = failed_once(&shards, &acme).await;
-    let task_of = |shards: &Shards| shards.reads().job(&acme, &job).unwrap().unwrap().tasks[&TaskKind::Search].clone();
+    let task_of =
+        |shards: &Shards| shards.reads().job(&acme, &job).unwrap().unwrap().tasks[&TaskKind::Search.whole()].clone();
     assert_eq!(task_of(&shards).state, TaskState::BackingOff);
     shards.crash().await;
     let (sender, mut seen) = mpsc::channel(1000);
@@ -91,7 +92,8 @@ async fn a_job_starts_at_its_time_and_fails_at_its_deadline_after_a_restart_too(
     let options = JobOptions { start_at: at(3_600), deadline_at: at(7_200), ..JobOptions::default() };
     let create = Command::CreateJob { kind: JobKind::Single(TaskKind::Search), input: json!({"query": "q"}), options };
     let job = JobId::parse(&shards.execute(&acme, asked(create)).await.unwrap().id).unwrap();
-    let state_of = |shards: &Shards| shards.reads().job(&acme, &job).unwrap().unwrap().tasks[&TaskKind::Search].state;
+    let state_of =
+        |shards: &Shards| shards.reads().job(&acme, &job).unwrap().unwrap().tasks[&TaskKind::Search.whole()].state;
     assert_eq!(state_of(&shards), TaskState::Delayed);
     shards.crash().await;
 
@@ -136,7 +138,10 @@ async fn an_ended_job_is_restarted_also_before_its_end_is_applied() {
     shards.crash().await;
     let shards = Setup { clock: clock.clone(), ..Setup::default() }.start(folder.path()).await;
     let open = shards.reads().job(&acme, &job).unwrap().unwrap();
-    assert_eq!((open.tasks[&TaskKind::Search].state, open.tasks[&TaskKind::Search].attempt), (TaskState::Ready, 1));
+    assert_eq!(
+        (open.tasks[&TaskKind::Search.whole()].state, open.tasks[&TaskKind::Search.whole()].attempt),
+        (TaskState::Ready, 1)
+    );
     let refused = shards.execute(&acme, restart()).await;
     assert!(matches!(refused, Err(ExecuteError::Rejected(Rejection::JobState { .. }))), "{refused:?}");
     shards.stop().await;

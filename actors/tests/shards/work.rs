@@ -99,10 +99,11 @@ async fn a_lease_of_this_process_that_no_attempt_holds_is_given_back() {
     let (shards, board, workers, account) = working(folder.path(), 0, Arc::new(Breaks)).await;
     let job = summarize(&shards, &account).await;
     // As an attempt leaves it whose report never found a leader.
-    let start = Command::StartTask { job: job.clone(), task: TaskKind::Summarize, worker: "node-1/now".to_owned() };
+    let start =
+        Command::StartTask { job: job.clone(), task: TaskKind::Summarize.whole(), worker: "node-1/now".to_owned() };
     shards.execute(&account, asked(start)).await.unwrap();
     board.applied(&account, 9, Timestamp(0), &Event::JobSucceeded { job: job.clone() });
-    let state = || shards.reads().job(&account, &job).unwrap().unwrap().tasks[&TaskKind::Summarize].state;
+    let state = || shards.reads().job(&account, &job).unwrap().unwrap().tasks[&TaskKind::Summarize.whole()].state;
     until("the lease is back", || state() == TaskState::Ready).await;
     workers.stop().await;
     shards.stop().await;
@@ -114,7 +115,7 @@ async fn a_runner_that_panics_fails_its_attempt_only() {
     let (shards, _board, workers, account) = working(folder.path(), 1, Arc::new(Breaks)).await;
     let jobs = [summarize(&shards, &account).await, summarize(&shards, &account).await];
     for job in &jobs {
-        let task = || shards.reads().job(&account, job).unwrap().unwrap().tasks[&TaskKind::Summarize].clone();
+        let task = || shards.reads().job(&account, job).unwrap().unwrap().tasks[&TaskKind::Summarize.whole()].clone();
         until("the attempt has failed", || task().failures > 0).await;
         assert_eq!(task().failure.unwrap().code, "runner_panicked");
     }
@@ -132,10 +133,10 @@ async fn a_paused_job_gives_its_slot_to_another_and_goes_on_at_its_checkpoint() 
     let (first, second) = (summarize(&shards, &account).await, summarize(&shards, &account).await);
     assert_eq!(next().await, 1);
     let job = |id: &JobId| shards.reads().job(&account, id).unwrap().unwrap();
-    let task = |id: &JobId| job(id).tasks[&TaskKind::Summarize].clone();
+    let task = |id: &JobId| job(id).tasks[&TaskKind::Summarize.whole()].clone();
     let gate = |id: &JobId| {
         let slots = Slots { cpu: 1, net: 1 };
-        board.explain(&account, id, &job(id), TaskKind::Summarize, slots).unwrap().gate.as_str()
+        board.explain(&account, id, &job(id), TaskKind::Summarize.whole(), slots).unwrap().gate.as_str()
     };
     until("the other one waits", || gate(&second) == "slot").await;
     until("the checkpoint is kept", || task(&first).checkpoint.is_some()).await;

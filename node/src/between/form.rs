@@ -1,13 +1,13 @@
 //! Leases as the contract between nodes has them, and back. Both ends of a renewal use it.
 
 use steward_actors::domain::ids::{AccountId, JobId};
-use steward_actors::domain::task::TaskKind;
+use steward_actors::domain::task::TaskId;
 use steward_actors::task::Lease;
 use steward_proto::peer::v1 as pb;
 
 pub(super) fn to_wire(lease: Lease) -> pb::Lease {
     let Lease { account, job, task, attempt } = lease;
-    pb::Lease { account_id: account.to_string(), job_id: job.to_string(), task: task.as_str().to_owned(), attempt }
+    pb::Lease { account_id: account.to_string(), job_id: job.to_string(), task: task.to_string(), attempt }
 }
 
 /// None: not of this version, so nothing can be said about it.
@@ -15,7 +15,7 @@ pub(super) fn from_wire(lease: &pb::Lease) -> Option<Lease> {
     Some(Lease {
         account: AccountId::parse(&lease.account_id).ok()?,
         job: JobId::parse(&lease.job_id).ok()?,
-        task: TaskKind::parse(&lease.task)?,
+        task: TaskId::parse(&lease.task)?,
         attempt: lease.attempt,
     })
 }

@@ -10,13 +10,13 @@ use super::state::{EndpointSettings, Playbook, SourceSettings};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{TaskKind, TaskLimits};
+use crate::domain::task::{TaskId, TaskLimits};
 
 /// One attempt at one task: the fence of everything its worker reports.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TaskRef {
     pub job: JobId,
-    pub task: TaskKind,
+    pub task: TaskId,
     pub attempt: u32,
 }
 
@@ -152,7 +152,7 @@ pub enum Command {
     #[serde(skip)]
     RestartJob {
         job: JobId,
-        from: Option<TaskKind>,
+        from: Option<TaskId>,
     },
     /// The deadline of a job has come.
     #[serde(skip)]
@@ -166,7 +166,7 @@ pub enum Command {
     /// A worker takes the lease of a ready task.
     StartTask {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         worker: String,
     },
     ReportProgress {

@@ -6,9 +6,9 @@ use steward_cluster::clock::Timestamp;
 
 use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
-use crate::domain::job::{Failure, JobKind, JobOptions};
+use crate::domain::job::{Failure, JobKind, JobOptions, Split};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{TaskKind, TaskLimits};
+use crate::domain::task::{TaskId, TaskLimits};
 
 /// A webhook whose signature held.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,10 +156,12 @@ pub enum JobChange {
     /// What runs is stopped, and nothing starts.
     Paused,
     Resumed,
+    /// The work of its `normalize` was spread over tasks of their own.
+    Split(Split),
     /// An ended job is open again.
     Restarted {
         /// What is done anew, with all that waits for it; none: what has not succeeded goes on.
-        from: Option<TaskKind>,
+        from: Option<TaskId>,
     },
 }
 
@@ -263,7 +265,7 @@ pub enum Event {
     },
     JobFailed {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         failure: Failure,
     },
     JobCancelled {
@@ -278,46 +280,46 @@ pub enum Event {
     },
     TaskStarted {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         worker: String,
     },
     TaskProgressed {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         permille: u32,
         note: String,
     },
     TaskCheckpointed {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         state: Value,
     },
     TaskSucceeded {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         result: Value,
         blobs: Vec<String>,
     },
     TaskFailed {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         failure: Failure,
         retry_at: Option<Timestamp>,
     },
     TaskReleased {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         attempt: u32,
         reason: ReleaseReason,
     },
     AiCalled {
         job: JobId,
-        task: TaskKind,
+        task: TaskId,
         call: AiCalled,
     },
     DocumentIndexed {

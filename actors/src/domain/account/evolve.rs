@@ -13,7 +13,7 @@ use super::state::{
 };
 use crate::domain::ids::{EndpointId, JobId};
 use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
-use crate::domain::task::TaskKind;
+use crate::domain::task::TaskId;
 
 impl Account {
     /// Applies the account's next event. `cause_seq` is the event that caused it.
@@ -269,6 +269,7 @@ impl Job {
             Event::JobChanged { change, .. } => match change {
                 JobChange::Paused => self.pause(),
                 JobChange::Resumed => self.is_paused = false,
+                JobChange::Split(split) => self.split(*split),
                 JobChange::Restarted { from } => self.restart(*from),
             },
             Event::TaskStarted { task, attempt, worker, .. } => self.change_task(*task, |task| {
@@ -315,8 +316,8 @@ impl Job {
         }
     }
 
-    fn change_task(&mut self, kind: TaskKind, change: impl FnOnce(&mut Task)) {
-        if let Some(task) = self.tasks.get_mut(&kind) {
+    fn change_task(&mut self, task: TaskId, change: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.tasks.get_mut(&task) {
             change(task);
         }
     }

@@ -1,6 +1,8 @@
 //! Which tasks a job has, and which of them wait for others.
 
-use crate::domain::task::TaskKind;
+use serde_json::Value;
+
+use crate::domain::task::{TaskId, TaskKind};
 
 /// What a client can ask for: a pipeline, or a single task by its own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,6 +33,35 @@ const CALL: &[Step] = &[
     Step { task: TaskKind::Index, after: &[TaskKind::Transcript, TaskKind::Summarize] },
 ];
 
+/// The most chunks a recording is encoded in; of a longer one they are longer.
+pub const CHUNKS_MAX: u16 = 256;
+
+/// How the work of a job's `normalize` is spread over tasks: what its `probe` found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// An `encode` task each.
+    pub chunks: u16,
+    /// Whether there is a `sound` task.
+    pub has_sound: bool,
+}
+
+impl Split {
+    /// The split that a probe's result asks for, if it asks for one.
+    #[must_use]
+    pub fn of_probe(result: &Value) -> Option<Self> {
+        let split = result.get("split")?;
+        let chunks = split.get("chunks")?.as_u64().and_then(|chunks| u16::try_from(chunks).ok())?;
+        let has_sound = split.get("has_sound")?.as_bool()?;
+        (1..=CHUNKS_MAX).contains(&chunks).then_some(Self { chunks, has_sound })
+    }
+
+    /// The tasks it makes.
+    pub(crate) fn tasks(self) -> impl Iterator<Item = TaskId> {
+        let sound = self.has_sound.then(|| TaskKind::Sound.whole());
+        (1..=self.chunks).map(|part| TaskKind::Encode.part(part)).chain(sound)
+    }
+}
+
 impl JobKind {
     /// The kind with this name.
     #[must_use]
@@ -39,10 +70,16 @@ impl JobKind {
             return Some(Self::Call);
         }
         match TaskKind::parse(name)? {
-            TaskKind::Fetch => None,
-            media @ (TaskKind::Probe | TaskKind::Normalize | TaskKind::Thumbnail | TaskKind::Transcript) => {
-                Some(Self::Media(media))
-            }
+            // Steps of other work.
+            TaskKind::Fetch | TaskKind::Encode | TaskKind::Sound => None,
+            media @ (TaskKind::Probe
+            | TaskKind::Normalize
+            | TaskKind::Thumbnail
+            | TaskKind::Transcript
+            | TaskKind::Hls
+            | TaskKind::Audio
+            | TaskKind::Storyboard
+            | TaskKind::Clip) => Some(Self::Media(media)),
             single @ (TaskKind::Summarize
             | TaskKind::Index
             | TaskKind::Chat
@@ -67,6 +104,11 @@ impl JobKind {
         match self {
             Self::Call => CALL.to_vec(),
             Self::Media(TaskKind::Probe) => CALL[..2].to_vec(),
+            Self::Media(TaskKind::Hls) => {
+                let mut steps = CALL[..3].to_vec();
+                steps.push(Step { task: TaskKind::Hls, after: &[TaskKind::Normalize] });
+                steps
+            }
             Self::Media(task) => {
                 let mut steps = CALL[..2].to_vec();
                 steps.push(Step { task, after: &[TaskKind::Probe] });

@@ -6,8 +6,8 @@ use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
 use super::options::JobOptions;
-use super::plan::JobKind;
-use crate::domain::task::TaskKind;
+use super::plan::{JobKind, Split};
+use crate::domain::task::{TaskId, TaskKind};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,7 +60,7 @@ pub struct Task {
     pub retry_at: Option<Timestamp>,
     /// Who holds the lease.
     pub worker: Option<String>,
-    pub after: Vec<TaskKind>,
+    pub after: Vec<TaskId>,
 }
 
 /// Work a client or a playbook asked for.
@@ -74,7 +74,7 @@ pub struct Job {
     /// Number of the event that recorded the request; orders jobs.
     pub seq: u64,
     pub cause_seq: u64,
-    pub tasks: BTreeMap<TaskKind, Task>,
+    pub tasks: BTreeMap<TaskId, Task>,
     pub failure: Option<Failure>,
     #[serde(default, skip_serializing_if = "JobOptions::is_usual")]
     pub options: JobOptions,
@@ -83,11 +83,10 @@ pub struct Job {
     pub is_paused: bool,
 }
 
-impl Job {
-    /// A job as its request leaves it.
-    #[must_use]
-    pub fn requested(kind: JobKind, input: Value, seq: u64, cause_seq: u64, at: Timestamp) -> Self {
-        let fresh = |after: &[TaskKind]| Task {
+impl Task {
+    /// A task nobody has tried.
+    fn fresh(after: Vec<TaskId>) -> Self {
+        Self {
             state: if after.is_empty() { TaskState::Ready } else { TaskState::Blocked },
             attempt: 0,
             failures: 0,
@@ -98,9 +97,17 @@ impl Job {
             failure: None,
             retry_at: None,
             worker: None,
-            after: after.to_vec(),
-        };
-        let tasks = kind.plan().iter().map(|step| (step.task, fresh(step.after))).collect();
+            after,
+        }
+    }
+}
+
+impl Job {
+    /// A job as its request leaves it.
+    #[must_use]
+    pub fn requested(kind: JobKind, input: Value, seq: u64, cause_seq: u64, at: Timestamp) -> Self {
+        let fresh = |after: &[TaskKind]| Task::fresh(after.iter().map(|kind| kind.whole()).collect());
+        let tasks = kind.plan().iter().map(|step| (step.task.whole(), fresh(step.after))).collect();
         let state = JobState::Running;
         Self {
             kind,
@@ -129,10 +136,26 @@ impl Job {
         self
     }
 
+    /// Spreads the work of `normalize` over tasks of its own, in the place of an earlier split. Their attempts count on, so
+    /// that late reports of those before are refused.
+    pub(crate) fn split(&mut self, split: Split) {
+        let is_part = |task: &TaskId| matches!(task.kind, TaskKind::Encode | TaskKind::Sound);
+        let before = self.tasks.iter().filter(|(task, _)| is_part(task));
+        let attempt = before.map(|(_, task)| task.attempt).max().unwrap_or_default();
+        self.tasks.retain(|task, _| !is_part(task));
+        let Some(normalize) = self.tasks.get_mut(&TaskKind::Normalize.whole()) else { return };
+        normalize.state = TaskState::Blocked;
+        normalize.after.retain(|task| !is_part(task));
+        normalize.after.extend(split.tasks());
+        let part = Task { attempt, ..Task::fresh(vec![TaskKind::Probe.whole()]) };
+        self.tasks.extend(split.tasks().map(|task| (task, part.clone())));
+        self.unblock();
+    }
+
     /// Makes tasks ready whose wait is over.
     pub(crate) fn unblock(&mut self) {
         let done = |task: &Task| task.state == TaskState::Succeeded;
-        let finished: Vec<TaskKind> = self.tasks.iter().filter(|(_, task)| done(task)).map(|(kind, _)| *kind).collect();
+        let finished: Vec<TaskId> = self.tasks.iter().filter(|(_, task)| done(task)).map(|(kind, _)| *kind).collect();
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Blocked) {
             if task.after.iter().all(|kind| finished.contains(kind)) {
                 task.state = TaskState::Ready;
@@ -150,7 +173,7 @@ impl Job {
 
     /// Opens an ended job again. From a task on everything is done anew; without one, what has not succeeded goes on where
     /// it stopped. Attempts count on, so that late reports of those before are refused.
-    pub(crate) fn restart(&mut self, from: Option<TaskKind>) {
+    pub(crate) fn restart(&mut self, from: Option<TaskId>) {
         let again = from.map(|from| self.with_dependents(from));
         for (kind, task) in &mut self.tasks {
             match &again {
@@ -168,14 +191,14 @@ impl Job {
     }
 
     /// A task and all that wait for it, directly or not.
-    fn with_dependents(&self, from: TaskKind) -> Vec<TaskKind> {
+    fn with_dependents(&self, from: TaskId) -> Vec<TaskId> {
         let mut found = vec![from];
         // A plan lists a task after what it waits for, and there are as many rounds as tasks at most.
         for _ in 0..self.tasks.len() {
-            let waits = |(kind, task): (&TaskKind, &Task)| {
+            let waits = |(kind, task): (&TaskId, &Task)| {
                 (!found.contains(kind) && task.after.iter().any(|before| found.contains(before))).then_some(*kind)
             };
-            let more: Vec<TaskKind> = self.tasks.iter().filter_map(waits).collect();
+            let more: Vec<TaskId> = self.tasks.iter().filter_map(waits).collect();
             found.extend(more);
         }
         found
@@ -187,10 +210,80 @@ impl Job {
         self.ended_at = Some(at);
     }
 
-    /// What the finished tasks brought.
+    /// What the finished tasks brought that a task waits for, directly or not.
     #[must_use]
-    pub fn results(&self) -> BTreeMap<TaskKind, Value> {
-        let result = |(kind, task): (&TaskKind, &Task)| Some((*kind, task.result.clone()?));
-        self.tasks.iter().filter_map(result).collect()
+    pub fn results_for(&self, task: TaskId) -> BTreeMap<TaskId, Value> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![task];
+        while let Some(next) = open.pop() {
+            for before in self.tasks.get(&next).into_iter().flat_map(|task| &task.after) {
+                let result = self.tasks.get(before).and_then(|task| task.result.clone());
+                if let Some(result) = result.filter(|_| !found.contains_key(before)) {
+                    found.insert(*before, result);
+                    open.push(*before);
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1);
+
+    fn states(job: &Job) -> Vec<(String, TaskState, u32)> {
+        job.tasks.iter().map(|(id, task)| (id.to_string(), task.state, task.attempt)).collect()
+    }
+
+    /// A job whose probe has succeeded.
+    fn probed(kind: &str) -> Job {
+        let mut job = Job::requested(JobKind::parse(kind).unwrap(), json!({}), 1, 0, NOW);
+        for task in [TaskKind::Fetch, TaskKind::Probe] {
+            let task = job.tasks.get_mut(&task.whole()).unwrap();
+            (task.state, task.attempt, task.result) = (TaskState::Succeeded, 1, Some(json!({})));
+        }
+        job.unblock();
+        job
+    }
+
+    #[test]
+    fn a_split_puts_its_tasks_between_probe_and_normalize() {
+        let mut job = probed("normalize");
+        job.split(Split { chunks: 2, has_sound: true });
+        let (ready, blocked, done) = (TaskState::Ready, TaskState::Blocked, TaskState::Succeeded);
+        let named = |state, attempt, name: &str| (name.to_owned(), state, attempt);
+        let want = [named(done, 1, "fetch"), named(done, 1, "probe"), named(blocked, 0, "normalize")];
+        let parts = ["encode-1", "encode-2", "sound"].map(|name| named(ready, 0, name));
+        assert_eq!(states(&job), [want.as_slice(), &parts].concat());
+        for part in ["encode-1", "encode-2", "sound"] {
+            assert_eq!(job.tasks[&TaskKind::Normalize.whole()].state, blocked, "before {part}");
+            let task = job.tasks.get_mut(&TaskId::parse(part).unwrap()).unwrap();
+            (task.state, task.attempt, task.result) = (done, 3, Some(json!(part)));
+            job.unblock();
+        }
+        assert_eq!(job.tasks[&TaskKind::Normalize.whole()].state, ready);
+        assert_eq!(job.results_for(TaskKind::Normalize.whole()).len(), 5);
+        assert_eq!(job.results_for(TaskKind::Encode.part(2)).len(), 2, "fetch and probe, not the other pieces");
+        // Done anew, it may be cut elsewhere; attempts count on, also of a piece that there was none of before.
+        job.end(JobState::Succeeded, NOW);
+        job.restart(Some(TaskKind::Probe.whole()));
+        assert_eq!(job.tasks[&TaskKind::Encode.part(1)].state, blocked);
+        job.tasks.get_mut(&TaskKind::Probe.whole()).unwrap().state = done;
+        job.split(Split { chunks: 3, has_sound: false });
+        let parts = ["encode-1", "encode-2", "encode-3"].map(|name| named(ready, 3, name));
+        assert_eq!(states(&job)[3..], parts);
+    }
+
+    #[test]
+    fn a_job_that_makes_no_recording_is_not_split() {
+        let mut job = probed("thumbnail");
+        let before = job.clone();
+        job.split(Split { chunks: 2, has_sound: true });
+        assert_eq!(job, before);
     }
 }

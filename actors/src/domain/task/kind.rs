@@ -26,6 +26,18 @@ pub enum TaskKind {
     Search,
     /// Answers a question from the account's documents, with citations.
     Answer,
+    /// Encodes the pictures of one chunk of a recording: a part of `Normalize`.
+    Encode,
+    /// Encodes the whole sound of a recording whose pictures are encoded in parts.
+    Sound,
+    /// Makes an HLS ladder.
+    Hls,
+    /// Makes the sound that speech engines take.
+    Audio,
+    /// Makes a sheet of small pictures for a player's time line.
+    Storyboard,
+    /// Cuts a piece out of a recording.
+    Clip,
 }
 
 /// Which slots of a worker a task takes.
@@ -52,7 +64,7 @@ impl TaskClass {
 pub(crate) const TASK_CLASSES: [TaskClass; 2] = [TaskClass::Cpu, TaskClass::Net];
 
 /// Every kind, in the order of their numbers in the log.
-pub const TASK_KINDS: [TaskKind; 11] = [
+pub const TASK_KINDS: [TaskKind; 17] = [
     TaskKind::Fetch,
     TaskKind::Probe,
     TaskKind::Normalize,
@@ -64,6 +76,12 @@ pub const TASK_KINDS: [TaskKind; 11] = [
     TaskKind::Embed,
     TaskKind::Search,
     TaskKind::Answer,
+    TaskKind::Encode,
+    TaskKind::Sound,
+    TaskKind::Hls,
+    TaskKind::Audio,
+    TaskKind::Storyboard,
+    TaskKind::Clip,
 ];
 
 impl TaskKind {
@@ -82,6 +100,12 @@ impl TaskKind {
             Self::Embed => "embed",
             Self::Search => "search",
             Self::Answer => "answer",
+            Self::Encode => "encode",
+            Self::Sound => "sound",
+            Self::Hls => "hls",
+            Self::Audio => "audio",
+            Self::Storyboard => "storyboard",
+            Self::Clip => "clip",
         }
     }
 
@@ -105,7 +129,13 @@ impl TaskKind {
             | Self::Chat
             | Self::Embed
             | Self::Search
-            | Self::Answer => TaskClass::Cpu,
+            | Self::Answer
+            | Self::Encode
+            | Self::Sound
+            | Self::Hls
+            | Self::Audio
+            | Self::Storyboard
+            | Self::Clip => TaskClass::Cpu,
         }
     }
 }

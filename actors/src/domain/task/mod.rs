@@ -1,8 +1,10 @@
 //! Rules of tasks: kinds, leases, retries and checkpoints.
 
+mod id;
 mod kind;
 mod limits;
 
+pub use id::TaskId;
 pub(crate) use kind::TASK_CLASSES;
 pub use kind::{TASK_KINDS, TaskClass, TaskKind};
 pub use limits::{RUNNING_MAX_MAX, Reached, TaskLimits, WEIGHT_MAX};

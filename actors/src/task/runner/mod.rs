@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskId, TaskKind};
 
 /// Reports queued between a runner and its worker; a runner that outpaces the worker loses progress notes, never checkpoints.
 pub const REPORTS_MAX: usize = 64;
@@ -30,12 +30,12 @@ pub const REPORTS_MAX: usize = 64;
 pub struct TaskRun {
     pub account: AccountId,
     pub job: JobId,
-    pub kind: TaskKind,
+    pub task: TaskId,
     pub attempt: u32,
     /// What the client or playbook asked for, validated when the job was accepted.
     pub input: Value,
     /// Results of the job's finished tasks.
-    pub results: BTreeMap<TaskKind, Value>,
+    pub results: BTreeMap<TaskId, Value>,
     /// What an earlier attempt reported last.
     pub checkpoint: Option<Value>,
     /// A folder for this job alone, made by whoever writes to it. It outlives attempts and restarts, and goes when the job

@@ -74,7 +74,7 @@ async fn a_blob_is_copied_to_a_majority_or_nothing_may_name_it() {
 /// Lets a job of a node name a blob.
 async fn name(node: &Node, hash: &BlobHash) -> AccountId {
     let (account, job) = node.job().await;
-    let (task, worker) = (TaskKind::Summarize, "node-2/b".to_owned());
+    let (task, worker) = (TaskKind::Summarize.whole(), "node-2/b".to_owned());
     node.shards.execute(&account, asked(Command::StartTask { job: job.clone(), task, worker })).await.unwrap();
     let (task, result) = (TaskRef { job, task, attempt: 1 }, json!({"blob": hash.as_str()}));
     node.shards.execute(&account, asked(Command::ReportSuccess { task, result })).await.unwrap();

@@ -50,7 +50,7 @@ async fn a_task_is_leased_to_the_one_that_asks_and_only_what_it_can_do() {
     assert_eq!(take(&idle, &[TaskKind::Fetch, TaskKind::Normalize]).await, None);
     assert_eq!(node.task(&account, &job).state, TaskState::Ready);
     let granted = take(&idle, &[TaskKind::Normalize, TaskKind::Summarize]).await.unwrap();
-    let lease = Lease { account: account.clone(), job: job.clone(), task: TaskKind::Summarize, attempt: 1 };
+    let lease = Lease { account: account.clone(), job: job.clone(), task: TaskKind::Summarize.whole(), attempt: 1 };
     assert_eq!(granted.lease, lease);
     let task = node.task(&account, &job);
     assert_eq!((task.state, task.attempt, task.worker.as_deref()), (TaskState::Running, 1, Some(WORKER)));
@@ -92,11 +92,11 @@ async fn a_lease_whose_answer_got_lost_ends_and_its_late_result_is_refused() {
     };
     assert_eq!(granted.lease.attempt, 2);
     let report = |attempt| {
-        let task = TaskRef { job: job.clone(), task: TaskKind::Summarize, attempt };
+        let task = TaskRef { job: job.clone(), task: TaskKind::Summarize.whole(), attempt };
         asked(Command::ReportSuccess { task, result: json!({"summary": attempt}) })
     };
     let late = idle.execute(&account, report(1)).await.unwrap_err();
-    let stale = Rejection::StaleAttempt { job: job.to_string(), task: "summarize", attempt: 1 };
+    let stale = Rejection::StaleAttempt { job: job.to_string(), task: "summarize".to_owned(), attempt: 1 };
     assert_eq!(late, ExecuteError::Rejected(stale));
     idle.execute(&account, report(2)).await.unwrap();
     assert_eq!(node.task(&account, &job).result, Some(json!({"summary": 2})));

@@ -237,7 +237,7 @@ impl Node {
 
     /// How the only task of a job stands.
     pub(super) fn task(&self, account: &AccountId, job: &JobId) -> Task {
-        self.shards.reads().job(account, job).unwrap().unwrap().tasks[&TaskKind::Summarize].clone()
+        self.shards.reads().job(account, job).unwrap().unwrap().tasks[&TaskKind::Summarize.whole()].clone()
     }
 }
 

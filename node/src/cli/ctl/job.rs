@@ -23,7 +23,8 @@ pub(super) enum JobCommand {
     /// Asks for a job
     Create {
         account: String,
-        /// call, probe, normalize, thumbnail, transcript, summarize, index, chat, embed, search or answer
+        /// call, probe, normalize, hls, audio, storyboard, clip, thumbnail, transcript, summarize, index, chat, embed, search
+        /// or answer
         kind: String,
         /// JSON object
         #[arg(long, default_value = "{}")]

@@ -98,7 +98,7 @@ impl AdminService for Admin {
         let tasks = rows.into_iter().map(|row| pb::TaskRef {
             account_id: row.account.to_string(),
             job_id: row.job.to_string(),
-            kind: row.task.as_str().to_owned(),
+            kind: row.task.to_string(),
             attempt: row.attempt,
             running: row.running,
             waiting_since_ms: row.since.0,

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use steward_actors::domain::account::Command;
 use steward_actors::domain::ids::JobId;
 use steward_actors::domain::job::{Job, JobKind, JobOptions, JobState, Priority};
-use steward_actors::domain::task::TaskKind;
+use steward_actors::domain::task::TaskId;
 use steward_actors::task::{Slots, TaskBoard};
 use steward_cluster::clock::Timestamp;
 use steward_proto::job::v1::job_service_server::JobService;
@@ -148,11 +148,11 @@ impl JobService for Jobs {
         let (caller, _, request) = wire::open(&self.gateway, request)?;
         let reader = caller.account_reader(&self.gateway.auth, &request.account_id)?;
         let id: JobId = wire::id("job_id", &request.job_id)?;
-        let kind = task("task", &request.task)?;
+        let task = task("task", &request.task)?;
         let found = self.gateway.router.reads().job(reader.account(), &id).map_err(Refused::from)?;
         let job = found.ok_or_else(|| Refused::absent("job", id.as_str()))?;
-        let explained = self.tasks.explain(reader.account(), &id, &job, kind, self.slots);
-        let explained = explained.ok_or_else(|| Refused::absent("task", kind.as_str()))?;
+        let explained = self.tasks.explain(reader.account(), &id, &job, task, self.slots);
+        let explained = explained.ok_or_else(|| Refused::absent("task", &task.to_string()))?;
         Ok(Response::new(pb::ExplainTaskResponse {
             gate: explained.gate.as_str().to_owned(),
             since_ms: view::or_zero(explained.since),
@@ -235,9 +235,8 @@ fn some_kind(name: &str) -> Result<Option<JobKind>, Refused> {
     if name.is_empty() { Ok(None) } else { kind(name).map(Some) }
 }
 
-fn task(field: &'static str, name: &str) -> Result<TaskKind, Refused> {
-    TaskKind::parse(name)
-        .ok_or_else(|| Refused::field(field, "must be the name of a task, such as normalize".to_owned()))
+fn task(field: &'static str, name: &str) -> Result<TaskId, Refused> {
+    TaskId::parse(name).ok_or_else(|| Refused::field(field, "must be the name of a task, such as normalize".to_owned()))
 }
 
 fn options(request: &pb::CreateJobRequest) -> Result<JobOptions, Refused> {

@@ -3,7 +3,7 @@
 use steward_actors::domain::account::{Account, ApiKey, Endpoint, Event, Health, Playbook, Role, Source};
 use steward_actors::domain::ids::{EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use steward_actors::domain::job::{Job, JobState, Task, TaskState};
-use steward_actors::domain::task::{TaskKind, TaskLimits};
+use steward_actors::domain::task::{TaskId, TaskKind, TaskLimits};
 use steward_actors::shard::FeedEntry;
 use steward_cluster::clock::Timestamp;
 use steward_proto::account::v1 as accounts;
@@ -174,7 +174,7 @@ pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {
         kind: job.kind.as_str().to_owned(),
         state: state.into(),
         input_json: job.input.to_string(),
-        tasks: job.tasks.iter().map(|(kind, found)| task(*kind, found)).collect(),
+        tasks: job.tasks.iter().map(|(id, found)| task(*id, found)).collect(),
         created_at_ms: job.created_at.0,
         ended_at_ms: or_zero(job.ended_at),
         cause_seq: job.cause_seq,
@@ -187,7 +187,7 @@ pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {
     }
 }
 
-fn task(kind: TaskKind, task: &Task) -> jobs::Task {
+fn task(id: TaskId, task: &Task) -> jobs::Task {
     let state = match task.state {
         TaskState::Blocked => jobs::TaskState::Blocked,
         TaskState::Delayed => jobs::TaskState::Delayed,
@@ -200,7 +200,7 @@ fn task(kind: TaskKind, task: &Task) -> jobs::Task {
     let (error_code, error_message) = failure(task.failure.as_ref());
     let permille = u16::try_from(task.permille.min(1000)).expect("at most 1000");
     jobs::Task {
-        kind: kind.as_str().to_owned(),
+        kind: id.to_string(),
         state: state.into(),
         attempt: task.attempt,
         progress: f32::from(permille) / 1000.0,

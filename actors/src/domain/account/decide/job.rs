@@ -9,8 +9,8 @@ use crate::domain::account::event::{Event, JobChange};
 use crate::domain::account::limits::{JOB_AHEAD_MS_MAX, JSON_BYTES_MAX, OPEN_JOBS_MAX};
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Failure, Job, JobKind, JobOptions, JobState, TaskState};
-use crate::domain::task::TaskKind;
+use crate::domain::job::{ClipAsked, EncoderArgs, Failure, Job, JobKind, JobOptions, JobState, SoundAsked, TaskState};
+use crate::domain::task::TaskId;
 
 /// A job is named after its kind and the event that records it: unique in its account, and short enough to say aloud.
 pub(in crate::domain::account) fn job_id(kind: JobKind, seq: u64) -> JobId {
@@ -39,7 +39,9 @@ fn check_input(kind: JobKind, input: &Value) -> Result<(), Rejection> {
     let list = |field: &str| input.get(field).is_some_and(Value::is_array);
     let needs = |field: &'static str, rule: &str| Err(Rejection::Invalid { field, rule: rule.to_owned() });
     match kind.as_str() {
-        "call" | "probe" | "normalize" | "thumbnail" | "transcript" if !text("url") && !text("blob") => {
+        "call" | "probe" | "normalize" | "thumbnail" | "transcript" | "hls" | "audio" | "storyboard" | "clip"
+            if !text("url") && !text("blob") =>
+        {
             needs("input_json.url", "must be an https URL, or input_json.blob the hash of a blob")
         }
         "summarize" | "index" if !text("text") && !list("segments") => {
@@ -49,8 +51,19 @@ fn check_input(kind: JobKind, input: &Value) -> Result<(), Rejection> {
         "answer" if !text("question") => needs("input_json.question", "must be a text"),
         "chat" if !list("messages") => needs("input_json.messages", "must be a list of {role, content}"),
         "embed" if !text("input") && !list("input") => needs("input_json.input", "must be a text or a list of texts"),
-        _ => Ok(()),
+        _ => check_media(kind, input),
     }
+}
+
+/// What jobs on recordings may say beside the recording.
+fn check_media(kind: JobKind, input: &Value) -> Result<(), Rejection> {
+    let checked = match kind.as_str() {
+        "call" | "normalize" | "hls" => EncoderArgs::of_input(input).map(|_| ()),
+        "clip" => ClipAsked::of_input(input).and_then(|_| EncoderArgs::of_input(input)).map(|_| ()),
+        "audio" => SoundAsked::of_input(input).map(|_| ()),
+        _ => Ok(()),
+    };
+    checked.map_err(|rule| Rejection::Invalid { field: "input_json", rule })
 }
 
 /// A start that has passed is no fault: the job starts at once.
@@ -91,7 +104,7 @@ fn set_paused(account: &Account, job: JobId, wanted: bool, change: JobChange) ->
 }
 
 /// Opens a job again that has ended. One that succeeded needs to be told from where.
-pub(super) fn restart(account: &Account, facts: &Facts, job: JobId, from: Option<TaskKind>) -> Decision {
+pub(super) fn restart(account: &Account, facts: &Facts, job: JobId, from: Option<TaskId>) -> Decision {
     let id = job.to_string();
     if account.jobs.contains_key(&job) {
         return Err(Rejection::JobState { job: id, wanted: "ended: cancel it first" });
@@ -103,7 +116,7 @@ pub(super) fn restart(account: &Account, facts: &Facts, job: JobId, from: Option
     match from {
         None if ended.state == JobState::Succeeded => return invalid("must be set: the job succeeded".to_owned()),
         Some(task) if !ended.tasks.contains_key(&task) => {
-            let tasks: Vec<&str> = ended.tasks.keys().map(|task| task.as_str()).collect();
+            let tasks: Vec<String> = ended.tasks.keys().map(ToString::to_string).collect();
             return invalid(format!("must be a task of the job: {}", tasks.join(", ")));
         }
         None | Some(_) => {}

@@ -10,8 +10,8 @@ use super::*;
 use crate::domain::account::event::{JobChange, ReleaseReason};
 use crate::domain::account::limits::{JOB_AHEAD_MS_MAX, OPEN_JOBS_MAX};
 use crate::domain::account::{RetryAsked, TaskRef};
-use crate::domain::job::{Failure, Job, JobKind, JobOptions, JobState, Priority, Task, TaskState};
-use crate::domain::task::{RUNNING_MAX_MAX, TaskKind, TaskLimits, WEIGHT_MAX};
+use crate::domain::job::{Failure, Job, JobKind, JobOptions, JobState, Priority, Split, Task, TaskState};
+use crate::domain::task::{RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
 
 fn later(ms: u64) -> Option<Timestamp> {
     Some(Timestamp(NOW.0 + ms))
@@ -42,12 +42,12 @@ fn ended(given: &[Event]) -> Job {
 /// What becomes of asking for a restart of the job that these events end.
 fn restarted(given: &[Event], id: &str, from: Option<TaskKind>) -> Decision {
     let facts = Facts { ended_job: Some(ended(given)), ..Facts::default() };
-    decide(&account(given), &facts, &asked(Command::RestartJob { job: job(id), from }), NOW)
+    decide(&account(given), &facts, &asked(Command::RestartJob { job: job(id), from: from.map(TaskKind::whole) }), NOW)
 }
 
 fn failed_for_good(id: &str, task: TaskKind) -> [Event; 2] {
-    let failed = Event::TaskFailed { job: job(id), task, attempt: 1, failure: failure(), retry_at: None };
-    [failed, Event::JobFailed { job: job(id), task, failure: failure() }]
+    let failed = Event::TaskFailed { job: job(id), task: task.whole(), attempt: 1, failure: failure(), retry_at: None };
+    [failed, Event::JobFailed { job: job(id), task: task.whole(), failure: failure() }]
 }
 
 /// A call whose transcript failed for good while the picture was being made.
@@ -59,7 +59,7 @@ fn failed_call() -> Vec<Event> {
     }
     given.extend([started(id, TaskKind::Normalize, 1), started(id, TaskKind::Transcript, 1)]);
     let state = json!({"chunk": 3});
-    given.push(Event::TaskCheckpointed { job: job(id), task: TaskKind::Transcript, attempt: 1, state });
+    given.push(Event::TaskCheckpointed { job: job(id), task: TaskKind::Transcript.whole(), attempt: 1, state });
     given.extend(failed_for_good(id, TaskKind::Transcript));
     given
 }
@@ -75,7 +75,7 @@ fn a_job_says_when_and_how_urgently_it_runs() {
     let past = JobOptions { start_at: Some(Timestamp(1)), ..JobOptions::default() };
     check(&[created()], create(past), &Ok(vec![with_options(past)]));
     let started_at_once = &account(&[created(), with_options(past)]).jobs[&job("summarize-2")];
-    assert_eq!(started_at_once.tasks[&TaskKind::Summarize].state, TaskState::Ready);
+    assert_eq!(started_at_once.tasks[&TaskKind::Summarize.whole()].state, TaskState::Ready);
     let usual = JobOptions::default();
     let table = [
         (JobOptions { start_at: later(JOB_AHEAD_MS_MAX + 1), ..usual }, "start_at_ms"),
@@ -95,13 +95,14 @@ fn a_job_says_when_and_how_urgently_it_runs() {
 fn a_delayed_task_is_leased_only_when_its_time_has_come() {
     let given = [created(), with_options(JobOptions { start_at: later(5_000), ..JobOptions::default() })];
     let (id, summarize) = ("summarize-2", TaskKind::Summarize);
-    let start = Command::StartTask { job: job(id), task: summarize, worker: "node-1/a".to_owned() };
-    let waits = Rejection::TaskState { job: id.to_owned(), task: "summarize", wanted: "ready" };
+    let start = Command::StartTask { job: job(id), task: summarize.whole(), worker: "node-1/a".to_owned() };
+    let waits = Rejection::TaskState { job: id.to_owned(), task: "summarize".to_owned(), wanted: "ready" };
     check(&given, start.clone(), &Err(waits));
-    let task = TaskRef { job: job(id), task: summarize, attempt: 0 };
+    let task = TaskRef { job: job(id), task: summarize.whole(), attempt: 0 };
     let release = |reason| Command::ReleaseTask { task: task.clone(), reason };
     check(&given, release(ReleaseReason::BackOffOver), &Ok(vec![]));
-    let over = Event::TaskReleased { job: job(id), task: summarize, attempt: 0, reason: ReleaseReason::DelayOver };
+    let over =
+        Event::TaskReleased { job: job(id), task: summarize.whole(), attempt: 0, reason: ReleaseReason::DelayOver };
     check(&given, release(ReleaseReason::DelayOver), &Ok(vec![over.clone()]));
     let due = [given.as_slice(), &[over]].concat();
     check(&due, start, &Ok(vec![started(id, summarize, 1)]));
@@ -117,10 +118,10 @@ fn pausing_takes_the_leases_back_and_gives_none() {
     check(&given, pause.clone(), &Ok(vec![changed(id, JobChange::Paused)]));
     let paused = [given.as_slice(), &[changed(id, JobChange::Paused)]].concat();
     check(&paused, pause, &Ok(vec![]));
-    let task = TaskRef { job: job(id), task: TaskKind::Summarize, attempt: 1 };
-    let stale = Rejection::StaleAttempt { job: id.to_owned(), task: "summarize", attempt: 1 };
+    let task = TaskRef { job: job(id), task: TaskKind::Summarize.whole(), attempt: 1 };
+    let stale = Rejection::StaleAttempt { job: id.to_owned(), task: "summarize".to_owned(), attempt: 1 };
     check(&paused, Command::ReportSuccess { task, result: json!({}) }, &Err(stale));
-    let start = Command::StartTask { job: job(id), task: TaskKind::Summarize, worker: "node-1/a".to_owned() };
+    let start = Command::StartTask { job: job(id), task: TaskKind::Summarize.whole(), worker: "node-1/a".to_owned() };
     check(&paused, start.clone(), &Err(Rejection::JobState { job: id.to_owned(), wanted: "resumed" }));
     check(&paused, resume, &Ok(vec![changed(id, JobChange::Resumed)]));
     let resumed = [paused.as_slice(), &[changed(id, JobChange::Resumed)]].concat();
@@ -134,7 +135,7 @@ fn a_deadline_fails_what_has_not_ended() {
     let options = JobOptions { deadline_at: later(5_000), ..JobOptions::default() };
     let expire = Command::ExpireJob { job: job("summarize-2") };
     let failure = Failure { code: "deadline_exceeded".to_owned(), message: "the job's deadline has passed".to_owned() };
-    let failed = Event::JobFailed { job: job("summarize-2"), task: TaskKind::Summarize, failure };
+    let failed = Event::JobFailed { job: job("summarize-2"), task: TaskKind::Summarize.whole(), failure };
     check(&[created(), with_options(options)], expire.clone(), &Ok(vec![failed.clone()]));
     check(&[created(), with_options(options), failed], expire.clone(), &Ok(vec![]));
     check(&[created(), with_options(JobOptions::default())], expire, &Ok(vec![]));
@@ -149,7 +150,10 @@ fn a_deadline_fails_what_has_not_ended() {
     let fetched = [started("call-2", TaskKind::Fetch, 1), succeeded("call-2", TaskKind::Fetch, json!({}))];
     let given = [&[created(), call], fetched.as_slice(), &[started("call-2", TaskKind::Probe, 1)]].concat();
     let decided = decide(&account(&given), &Facts::default(), &asked(Command::ExpireJob { job: job("call-2") }), NOW);
-    assert!(matches!(decided.unwrap().events[..], [Event::JobFailed { task: TaskKind::Probe, .. }]));
+    assert!(matches!(
+        decided.unwrap().events[..],
+        [Event::JobFailed { task: TaskId { kind: TaskKind::Probe, .. }, .. }]
+    ));
 }
 
 #[test]
@@ -160,7 +164,7 @@ fn a_failed_job_goes_on_where_it_stopped() {
     let mut state = ended(&given);
     state.evolve(NOW, &restart);
     assert_eq!((state.state, state.ended_at, &state.failure), (JobState::Running, None, &None));
-    let task = |kind: TaskKind| state.tasks[&kind].clone();
+    let task = |kind: TaskKind| state.tasks[&kind.whole()].clone();
     assert_eq!(task(TaskKind::Probe).state, TaskState::Succeeded, "what succeeded is not done again");
     let transcript = task(TaskKind::Transcript);
     assert_eq!((transcript.state, transcript.attempt, transcript.failures), (TaskState::Ready, 1, 0));
@@ -174,15 +178,18 @@ fn a_failed_job_goes_on_where_it_stopped() {
 fn from_a_task_on_all_is_done_anew() {
     let given = failed_call();
     let mut state = ended(&given);
-    state.evolve(NOW, &changed("call-2", JobChange::Restarted { from: Some(TaskKind::Probe) }));
-    let state_of = |kind: TaskKind| state.tasks[&kind].state;
+    state.evolve(NOW, &changed("call-2", JobChange::Restarted { from: Some(TaskKind::Probe.whole()) }));
+    let state_of = |kind: TaskKind| state.tasks[&kind.whole()].state;
     assert_eq!(state_of(TaskKind::Fetch), TaskState::Succeeded);
     assert_eq!(state_of(TaskKind::Probe), TaskState::Ready);
     let rest = [TaskKind::Normalize, TaskKind::Thumbnail, TaskKind::Transcript, TaskKind::Summarize, TaskKind::Index];
     assert!(rest.into_iter().all(|kind| state_of(kind) == TaskState::Blocked));
     let forgotten = |task: &Task| task.result.is_none() && task.checkpoint.is_none();
-    assert!(rest.iter().all(|kind| forgotten(&state.tasks[kind])) && forgotten(&state.tasks[&TaskKind::Probe]));
-    assert_eq!(state.tasks[&TaskKind::Transcript].attempt, 1, "attempts count on: a late report is refused");
+    assert!(
+        rest.iter().all(|kind| forgotten(&state.tasks[&kind.whole()]))
+            && forgotten(&state.tasks[&TaskKind::Probe.whole()])
+    );
+    assert_eq!(state.tasks[&TaskKind::Transcript.whole()].attempt, 1, "attempts count on: a late report is refused");
     let unknown = restarted(&given, "call-2", Some(TaskKind::Chat));
     assert!(matches!(unknown, Err(Rejection::Invalid { field: "from_task", .. })), "{unknown:?}");
 }
@@ -203,7 +210,7 @@ fn a_restart_needs_an_ended_job_that_is_kept_and_room() {
     .concat();
     let unclear = restarted(&done, id, None);
     assert!(matches!(unclear, Err(Rejection::Invalid { field: "from_task", .. })), "{unclear:?}");
-    let again = JobChange::Restarted { from: Some(TaskKind::Summarize) };
+    let again = JobChange::Restarted { from: Some(TaskKind::Summarize.whole()) };
     assert_eq!(restarted(&done, id, Some(TaskKind::Summarize)).unwrap().events, [changed(id, again)]);
 
     let cancelled = [&open[..], &[Event::JobCancelled { job: job(id) }]].concat();
@@ -232,7 +239,7 @@ fn a_restarted_job_has_no_times_and_all_its_attempts_again() {
     open.evolve(open.last_seq + 1, NOW, 0, &changed(id, JobChange::Restarted { from: None }));
     assert_eq!(open.jobs[&job(id)].options, JobOptions { deadline_at: None, ..options });
     open.evolve(open.last_seq + 1, NOW, 0, &started(id, summarize, 2));
-    let task = TaskRef { job: job(id), task: summarize, attempt: 2 };
+    let task = TaskRef { job: job(id), task: summarize.whole(), attempt: 2 };
     let report = Command::ReportFailure { task, failure: failure(), retry: RetryAsked::BackOff };
     let decided = decide(&open, &Facts::default(), &asked(report), NOW).unwrap();
     assert!(matches!(decided.events[..], [Event::TaskFailed { retry_at: Some(_), .. }]), "{decided:?}");
@@ -248,7 +255,11 @@ fn leases_are_given_within_the_limits_of_the_account() {
         running_max: all,
         running_max_by_kind: BTreeMap::from([(summarize, of_summaries)]),
     };
-    let start = |id: &str, task| Command::StartTask { job: job(id), task, worker: "node-1/a".to_owned() };
+    let start = |id: &str, task| Command::StartTask {
+        job: job(id),
+        task: TaskKind::whole(task),
+        worker: "node-1/a".to_owned(),
+    };
     let mut given = vec![created(), requested("summarize-2", "summarize"), requested("summarize-3", "summarize")];
     given.extend([requested("chat-4", "chat"), requested("chat-5", "chat"), started("summarize-2", summarize, 1)]);
     check(&given, start("summarize-3", summarize), &Ok(vec![started("summarize-3", summarize, 1)]));
@@ -289,8 +300,8 @@ proptest! {
         let limits = TaskLimits { running_max: Some(max), ..TaskLimits::default() };
         evolve(&mut given, &Event::TaskLimitsSet { limits });
         for (n, step) in steps {
-            let attempt = given.jobs.get(&job(&id(n))).map_or(0, |job| job.tasks[&TaskKind::Summarize].attempt);
-            let task = TaskRef { job: job(&id(n)), task: TaskKind::Summarize, attempt };
+            let attempt = given.jobs.get(&job(&id(n))).map_or(0, |job| job.tasks[&TaskKind::Summarize.whole()].attempt);
+            let task = TaskRef { job: job(&id(n)), task: TaskKind::Summarize.whole(), attempt };
             let command = match step {
                 0..3 => Command::StartTask { job: task.job, task: task.task, worker: "w".to_owned() },
                 3 => Command::ReleaseTask { task, reason: ReleaseReason::LeaseLost },
@@ -300,13 +311,13 @@ proptest! {
                 _ => Command::ResumeJob { job: task.job },
             };
             let running = |given: &Account| {
-                let runs = |job: &&Job| job.tasks[&TaskKind::Summarize].state == TaskState::Running;
+                let runs = |job: &&Job| job.tasks[&TaskKind::Summarize.whole()].state == TaskState::Running;
                 u32::try_from(given.jobs.values().filter(runs).count()).unwrap()
             };
             let before = running(&given);
             let is_start = matches!(command, Command::StartTask { .. });
             let is_ready = given.jobs.get(&job(&id(n))).is_some_and(|job| {
-                !job.is_paused && job.tasks[&TaskKind::Summarize].state == TaskState::Ready
+                !job.is_paused && job.tasks[&TaskKind::Summarize.whole()].state == TaskState::Ready
             });
             let decided = decide(&given, &Facts::default(), &asked(command), NOW);
             if is_start && is_ready {
@@ -315,5 +326,31 @@ proptest! {
             decided.map(|decided| decided.events).unwrap_or_default().iter().for_each(|event| evolve(&mut given, event));
             prop_assert!(running(&given) <= max);
         }
+    }
+}
+
+#[test]
+fn a_probe_that_finds_chunks_splits_what_needs_them() {
+    let split = json!({"split": {"chunks": 2, "has_sound": true, "recipe": "r", "plan": []}});
+    let normalize =
+        Event::JobChanged { job: job("normalize-2"), change: JobChange::Split(Split { chunks: 2, has_sound: true }) };
+    for (kind, result, more) in [
+        ("normalize", split.clone(), vec![normalize]),
+        ("normalize", json!({"split": null}), vec![]),
+        ("normalize", json!({"split": {"chunks": 70_000, "has_sound": true}}), vec![]),
+        ("thumbnail", split, vec![]),
+    ] {
+        let id = format!("{kind}-2");
+        let fetched = succeeded(&id, TaskKind::Fetch, json!({}));
+        let given = [
+            created(),
+            requested(&id, kind),
+            started(&id, TaskKind::Fetch, 1),
+            fetched,
+            started(&id, TaskKind::Probe, 1),
+        ];
+        let task = TaskRef { job: job(&id), task: TaskKind::Probe.whole(), attempt: 1 };
+        let done = succeeded(&id, TaskKind::Probe, result.clone());
+        check(&given, Command::ReportSuccess { task, result }, &Ok([vec![done], more].concat()));
     }
 }

@@ -54,11 +54,11 @@ pub enum Rejection {
     NotYet { format: u16 },
     /// A worker reports for an attempt that is not the current one.
     #[error("attempt {attempt} of task {task} of job {job:?} is over")]
-    StaleAttempt { job: String, task: &'static str, attempt: u32 },
+    StaleAttempt { job: String, task: String, attempt: u32 },
     #[error("job {job:?} is not {wanted}")]
     JobState { job: String, wanted: &'static str },
     #[error("task {task} of job {job:?} is not {wanted}")]
-    TaskState { job: String, task: &'static str, wanted: &'static str },
+    TaskState { job: String, task: String, wanted: &'static str },
 }
 
 pub(super) type Decision = Result<Decided, Rejection>;

@@ -7,22 +7,22 @@ use steward_cluster::clock::Timestamp;
 
 use super::{Decided, Decision, Rejection, jitter_ms};
 use crate::domain::account::command::{RetryAsked, TaskRef};
-use crate::domain::account::event::{AiCalled, Event, ReleaseReason};
+use crate::domain::account::event::{AiCalled, Event, JobChange, ReleaseReason};
 use crate::domain::account::limits::{JSON_BYTES_MAX, TASK_BACK_OFF_MS_MAX, TASK_BACK_OFF_MS_MIN, TASK_FAILURES_MAX};
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Failure, Job, Task, TaskState};
-use crate::domain::task::{RUNNING_MAX_MAX, TaskKind, TaskLimits, WEIGHT_MAX};
+use crate::domain::job::{Failure, Job, Split, Task, TaskState};
+use crate::domain::task::{RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
 
-pub(super) fn start(account: &Account, job: JobId, task: TaskKind, worker: String) -> Decision {
+pub(super) fn start(account: &Account, job: JobId, task: TaskId, worker: String) -> Decision {
     let (open, found) = find(account, &job, task)?;
     if open.is_paused {
         return Err(Rejection::JobState { job: job.to_string(), wanted: "resumed" });
     }
     if found.state != TaskState::Ready {
-        return Err(Rejection::TaskState { job: job.to_string(), task: task.as_str(), wanted: "ready" });
+        return Err(Rejection::TaskState { job: job.to_string(), task: task.to_string(), wanted: "ready" });
     }
-    check_limits(account, task)?;
+    check_limits(account, task.kind)?;
     let id = job.to_string();
     Ok(Decided::one(Event::TaskStarted { job, task, attempt: found.attempt + 1, worker }, &id))
 }
@@ -33,7 +33,7 @@ fn check_limits(account: &Account, task: TaskKind) -> Result<(), Rejection> {
         return Ok(());
     }
     let tasks = account.jobs.values().flat_map(|job| &job.tasks);
-    let running = tasks.filter(|(_, task)| task.state == TaskState::Running).map(|(kind, _)| *kind);
+    let running = tasks.filter(|(_, task)| task.state == TaskState::Running).map(|(task, _)| task.kind);
     let (mut of_all, mut of_kind) = (0, 0);
     running.for_each(|kind| {
         of_all += 1;
@@ -89,7 +89,7 @@ pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision
     let (found, _) = fenced(account, &at)?;
     check_size("result", &result)?;
     let others_done = found.tasks.iter().all(|(kind, task)| *kind == at.task || task.state == TaskState::Succeeded);
-    let document = (at.task == TaskKind::Index).then(|| indexed(&result)).flatten();
+    let document = (at.task == TaskKind::Index.whole()).then(|| indexed(&result)).flatten();
     let TaskRef { job, task, attempt } = at;
     let mut decided = Decided::one(Event::JobSucceeded { job: job.clone() }, job.as_str());
     if !others_done {
@@ -97,6 +97,10 @@ pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision
     }
     if let Some(document) = document {
         decided.events.insert(0, document);
+    }
+    let splits = task == TaskKind::Probe.whole() && found.tasks.contains_key(&TaskKind::Normalize.whole());
+    if let Some(split) = Split::of_probe(&result).filter(|_| splits) {
+        decided.events.insert(0, Event::JobChanged { job: job.clone(), change: JobChange::Split(split) });
     }
     let blobs = blobs_of(&result);
     decided.events.insert(0, Event::TaskSucceeded { job, task, attempt, result, blobs });
@@ -144,16 +148,16 @@ pub(super) fn release(account: &Account, at: TaskRef, reason: ReleaseReason) -> 
     Ok(Decided::one(Event::TaskReleased { job, task, attempt, reason }, &id))
 }
 
-fn find<'a>(account: &'a Account, job: &JobId, task: TaskKind) -> Result<(&'a Job, &'a Task), Rejection> {
+fn find<'a>(account: &'a Account, job: &JobId, task: TaskId) -> Result<(&'a Job, &'a Task), Rejection> {
     let missing = || Rejection::NotFound { what: "open job", id: job.to_string() };
     let found = account.jobs.get(job).ok_or_else(missing)?;
-    let no_task = || Rejection::NotFound { what: "task", id: task.as_str().to_owned() };
+    let no_task = || Rejection::NotFound { what: "task", id: task.to_string() };
     Ok((found, found.tasks.get(&task).ok_or_else(no_task)?))
 }
 
 /// The task, when the report comes from its current attempt.
 fn fenced<'a>(account: &'a Account, at: &TaskRef) -> Result<(&'a Job, &'a Task), Rejection> {
-    let stale = || Rejection::StaleAttempt { job: at.job.to_string(), task: at.task.as_str(), attempt: at.attempt };
+    let stale = || Rejection::StaleAttempt { job: at.job.to_string(), task: at.task.to_string(), attempt: at.attempt };
     let (job, task) = find(account, &at.job, at.task).map_err(|_| stale())?;
     if task.state == TaskState::Running && task.attempt == at.attempt { Ok((job, task)) } else { Err(stale()) }
 }

@@ -12,7 +12,7 @@ use crate::domain::account::state::{Playbook, Trust};
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskId, TaskKind};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -89,15 +89,15 @@ pub(super) fn job(id: &str) -> JobId {
 }
 
 fn at(id: &str, task: TaskKind, attempt: u32) -> TaskRef {
-    TaskRef { job: job(id), task, attempt }
+    TaskRef { job: job(id), task: task.whole(), attempt }
 }
 
 pub(super) fn started(id: &str, task: TaskKind, attempt: u32) -> Event {
-    Event::TaskStarted { job: job(id), task, attempt, worker: "node-1/a".to_owned() }
+    Event::TaskStarted { job: job(id), task: task.whole(), attempt, worker: "node-1/a".to_owned() }
 }
 
 pub(super) fn succeeded(id: &str, task: TaskKind, result: Value) -> Event {
-    Event::TaskSucceeded { job: job(id), task, attempt: 1, result, blobs: vec![] }
+    Event::TaskSucceeded { job: job(id), task: task.whole(), attempt: 1, result, blobs: vec![] }
 }
 
 pub(super) fn failure() -> Failure {
@@ -299,23 +299,28 @@ fn a_job_needs_its_input_and_room() {
 fn a_lease_is_given_once_and_fences_its_attempt() {
     let given = [created(), requested("summarize-2", "summarize")];
     let summarize = TaskKind::Summarize;
-    let start = Command::StartTask { job: job("summarize-2"), task: summarize, worker: "node-1/a".to_owned() };
+    let start = Command::StartTask { job: job("summarize-2"), task: summarize.whole(), worker: "node-1/a".to_owned() };
     check(&given, start.clone(), &Ok(vec![started("summarize-2", summarize, 1)]));
 
     let leased = [given.as_slice(), &[started("summarize-2", summarize, 1)]].concat();
-    let taken = Rejection::TaskState { job: "summarize-2".to_owned(), task: "summarize", wanted: "ready" };
+    let taken = Rejection::TaskState { job: "summarize-2".to_owned(), task: "summarize".to_owned(), wanted: "ready" };
     check(&leased, start, &Err(taken));
 
     // The worker is lost, another takes over: what the first one reports late is refused.
     let reason = ReleaseReason::LeaseLost;
-    let lost = Event::TaskReleased { job: job("summarize-2"), task: summarize, attempt: 1, reason };
+    let lost = Event::TaskReleased { job: job("summarize-2"), task: summarize.whole(), attempt: 1, reason };
     let second = [leased.as_slice(), &[lost, started("summarize-2", summarize, 2)]].concat();
     let late = Command::ReportSuccess { task: at("summarize-2", summarize, 1), result: json!({}) };
-    let stale = Rejection::StaleAttempt { job: "summarize-2".to_owned(), task: "summarize", attempt: 1 };
+    let stale = Rejection::StaleAttempt { job: "summarize-2".to_owned(), task: "summarize".to_owned(), attempt: 1 };
     check(&second, late, &Err(stale));
     let result = Command::ReportSuccess { task: at("summarize-2", summarize, 2), result: json!({}) };
-    let done =
-        Event::TaskSucceeded { job: job("summarize-2"), task: summarize, attempt: 2, result: json!({}), blobs: vec![] };
+    let done = Event::TaskSucceeded {
+        job: job("summarize-2"),
+        task: summarize.whole(),
+        attempt: 2,
+        result: json!({}),
+        blobs: vec![],
+    };
     check(&second, result, &Ok(vec![done, Event::JobSucceeded { job: job("summarize-2") }]));
 }
 
@@ -326,7 +331,7 @@ fn tasks_become_ready_when_all_before_them_are_done() {
         let job = &account.jobs[&job("call-2")];
         job.tasks
             .iter()
-            .map(|(kind, task)| (*kind, task.state))
+            .map(|(id, task)| (id.kind, task.state))
             .filter(|(_, state)| *state == TaskState::Ready)
             .collect()
     };
@@ -373,7 +378,10 @@ fn a_task_is_tried_again_later_and_in_the_end_fails_its_job() {
             }
             Event::TaskFailed { retry_at: None, .. } => {
                 assert_eq!(decided.events.len(), 2, "the job fails with it");
-                assert!(matches!(&decided.events[1], Event::JobFailed { task: TaskKind::Summarize, .. }));
+                assert!(matches!(
+                    &decided.events[1],
+                    Event::JobFailed { task: TaskId { kind: TaskKind::Summarize, .. }, .. }
+                ));
             }
             other => panic!("{other:?}"),
         }
@@ -391,8 +399,9 @@ fn a_permanent_failure_is_not_tried_again() {
     let task = at("summarize-2", TaskKind::Summarize, 1);
     let report = Command::ReportFailure { task, failure: failure(), retry: RetryAsked::Never };
     let (job, task) = (job("summarize-2"), TaskKind::Summarize);
-    let failed = Event::TaskFailed { job: job.clone(), task, attempt: 1, failure: failure(), retry_at: None };
-    check(&given, report, &Ok(vec![failed, Event::JobFailed { job, task, failure: failure() }]));
+    let failed =
+        Event::TaskFailed { job: job.clone(), task: task.whole(), attempt: 1, failure: failure(), retry_at: None };
+    check(&given, report, &Ok(vec![failed, Event::JobFailed { job, task: task.whole(), failure: failure() }]));
 }
 
 #[test]
@@ -404,7 +413,7 @@ fn an_index_result_becomes_a_document_and_names_its_blobs() {
     let report = Command::ReportSuccess { task: at("index-2", TaskKind::Index, 1), result: result.clone() };
     let done = Event::TaskSucceeded {
         job: job("index-2"),
-        task: TaskKind::Index,
+        task: TaskKind::Index.whole(),
         attempt: 1,
         result,
         blobs: vec![blob.clone()],

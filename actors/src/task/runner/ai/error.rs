@@ -25,7 +25,7 @@ pub(crate) fn no_transcript(reason: &str) -> TaskError {
 /// Inside a job that makes a transcript, a step that lacks its model or its text is left out and does not fail the job.
 pub(crate) fn gives_way(run: &TaskRun, error: TaskError) -> Result<Value, TaskError> {
     let lacks = matches!(error.code, MODEL_UNAVAILABLE | NO_TRANSCRIPT);
-    if lacks && run.results.contains_key(&TaskKind::Transcript) {
+    if lacks && run.results.contains_key(&TaskKind::Transcript.whole()) {
         return Ok(json!({ "status": "unavailable", "reason": error.message }));
     }
     Err(error)

@@ -35,7 +35,7 @@ pub(crate) async fn source_text(run: &TaskRun, blobs: &BlobStore) -> Result<Sour
         let text = text.as_str().ok_or_else(|| invalid("text must be a string"))?;
         return written(text);
     }
-    let transcript = run.results.get(&TaskKind::Transcript).unwrap_or(&run.input);
+    let transcript = run.results.get(&TaskKind::Transcript.whole()).unwrap_or(&run.input);
     if let Some(reason) = untranscribed(transcript) {
         return Err(no_transcript(reason));
     }

@@ -14,7 +14,7 @@ use super::inspect::{Audio, Media, Video};
 use super::ledger::part;
 use super::plan::Chunk;
 use super::tools::{Call, Progress, Tools, input_args};
-use super::{failure, picture};
+use super::{EncoderArgs, failure, picture};
 use crate::task::runner::{Reporter, TaskError};
 
 /// Seconds between key frames.
@@ -30,7 +30,18 @@ pub(super) struct Work<'a> {
     pub input: &'a Path,
     pub folder: &'a Path,
     pub media: &'a Media,
+    pub args: &'a EncoderArgs,
     pub reporter: &'a Reporter,
+}
+
+/// A piece of a recording, on its time from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    /// When its first frame is shown.
+    pub start_us: i64,
+    pub end_us: i64,
+    /// None: there are no pictures to count.
+    pub frames: Option<u64>,
 }
 
 /// Which frames to encode.
@@ -44,7 +55,7 @@ pub(super) enum Piece<'a> {
     Whole,
 }
 
-fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split_whitespace().map(str::to_owned)
 }
 
@@ -76,12 +87,8 @@ impl Work<'_> {
         args.extend(words(&format!("-map 0:{} -an -sn -dn", video.index)));
         args.extend(frames.iter().flat_map(|frames| ["-frames:v".to_owned(), frames.to_string()]));
         args.extend(["-vf".to_owned(), picture::filters(video)]);
-        args.extend(words("-fps_mode passthrough -enc_time_base -1 -c:v libx264 -preset veryfast -crf 23"));
-        args.extend(words("-pix_fmt yuv420p -profile:v high -threads 1 -sc_threshold 0 -force_key_frames"));
-        args.push(format!("expr:gte(t,n_forced*{KEY_FRAME_SECONDS})"));
-        if video.hdr {
-            args.extend(words("-colorspace bt709 -color_primaries bt709 -color_trc bt709"));
-        }
+        args.extend(words("-fps_mode passthrough -enc_time_base -1"));
+        args.extend(self.encoder(video));
         args.extend(words(&format!("-map_metadata -1 -video_track_timescale {TIMESCALE} -f mp4 {}", part(name))));
         Ok(self.call(args, on_progress).await?.frame)
     }
@@ -91,9 +98,54 @@ impl Work<'_> {
         let mut args: Vec<String> = words("-threads 1").collect();
         args.extend(input_args(self.input));
         args.extend(words(&format!("-map 0:{} -vn -sn -dn -af aresample=async=1:first_pts=0", audio.index)));
-        args.extend(words("-c:a aac -b:a 96k -ac 2 -ar 48000 -map_metadata -1 -f mp4"));
+        args.extend(words("-c:a aac -b:a 96k -ac 2 -ar 48000"));
+        args.extend(self.args.audio.iter().cloned());
+        args.extend(words("-map_metadata -1 -f mp4"));
         args.push(part(name));
         self.call(args, &mut |_| {}).await.map(|_| ())
+    }
+
+    /// Encodes pictures and sound of a piece into a part file.
+    pub(super) async fn range(
+        &self,
+        range: Range,
+        name: &str,
+        on_progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), TaskError> {
+        let mut args: Vec<String> = words("-threads 1 -filter_threads 1 -ss").collect();
+        args.push(seconds(range.start_us));
+        args.extend(input_args(self.input));
+        let mut length_us = range.end_us - range.start_us;
+        if let Some(video) = &self.media.video {
+            // The frame that starts where the piece ends is not in it, however its time is rounded.
+            length_us -= video.frame_us / 2;
+            args.extend(words(&format!("-map 0:{} -vf", video.index)));
+            args.push(picture::timed_filters(video));
+            args.extend(words("-fps_mode passthrough -enc_time_base -1"));
+            args.extend(self.encoder(video));
+        }
+        if let Some(audio) = &self.media.audio {
+            args.extend(words(&format!("-map 0:{} -af aresample=async=1:first_pts=0", audio.index)));
+            args.extend(words("-c:a aac -b:a 96k -ac 2 -ar 48000"));
+            args.extend(self.args.audio.iter().cloned());
+        }
+        args.extend(["-t".to_owned(), seconds(length_us)]);
+        args.extend(words("-sn -dn -map_metadata -1 -movflags +faststart"));
+        args.extend(words(&format!("-video_track_timescale {TIMESCALE} -f mp4 {}", part(name))));
+        self.call(args, on_progress).await.map(|_| ())
+    }
+
+    /// The encoder of pictures, with what the client asked for.
+    fn encoder(&self, video: &Video) -> Vec<String> {
+        let mut args: Vec<String> =
+            words("-c:v libx264 -preset veryfast -crf 23 -pix_fmt yuv420p -profile:v high").collect();
+        args.extend(words("-threads 1 -sc_threshold 0 -force_key_frames"));
+        args.push(format!("expr:gte(t,n_forced*{KEY_FRAME_SECONDS})"));
+        args.extend(self.args.video.iter().cloned());
+        if video.hdr {
+            args.extend(words("-colorspace bt709 -color_primaries bt709 -color_trc bt709"));
+        }
+        args
     }
 
     /// Puts the streams into an MP4 as they are.
@@ -136,7 +188,8 @@ impl Work<'_> {
         self.call(args, &mut |_| {}).await.map(|_| ())
     }
 
-    async fn call(
+    /// Runs ffmpeg on this recording, in this folder.
+    pub(super) async fn call(
         &self,
         args: Vec<String>,
         on_progress: &mut (dyn FnMut(Progress) + Send),

@@ -75,8 +75,12 @@ impl Media {
 }
 
 impl Tools {
-    /// Looks at a file; refuses what is no recording or beyond the limits.
-    pub(super) async fn inspect(&self, input: &Path, reporter: &Reporter) -> Result<Media, TaskError> {
+    /// What the headers of a file say; refuses what is no recording. Its packets are not looked at.
+    pub(super) async fn look(&self, input: &Path, reporter: &Reporter) -> Result<Media, TaskError> {
+        self.answer(input, reporter).await?.media()
+    }
+
+    async fn answer(&self, input: &Path, reporter: &Reporter) -> Result<Answer, TaskError> {
         let mut json = String::new();
         let args = ["-show_format", "-show_streams", "-of", "json"];
         let mut take = |line: &str| {
@@ -85,7 +89,12 @@ impl Tools {
             }
         };
         self.ffprobe(input, &args, reporter, &mut take).await?;
-        let answer: Answer = serde_json::from_str(&json).map_err(|_| failure::unreadable("it cannot be described"))?;
+        serde_json::from_str(&json).map_err(|_| failure::unreadable("it cannot be described"))
+    }
+
+    /// Looks at a file and all its packets; refuses what is no recording or beyond the limits.
+    pub(super) async fn inspect(&self, input: &Path, reporter: &Reporter) -> Result<Media, TaskError> {
+        let answer = self.answer(input, reporter).await?;
         let mut media = answer.media()?;
         self.scan(input, &mut media, &answer, reporter).await?;
         let max = self.config.duration_max;

@@ -1,4 +1,4 @@
-//! Runners for recordings: fetch, probe, normalise, thumbnail, transcript. Built once per node by the composition root.
+//! Runners for recordings, one for each kind of work on them. Built once per node by the composition root.
 //!
 //! # Invariants
 //! - **V1 our client only**: a URL of a user is opened by [`Egress`]; ffmpeg sees one local file with a neutral name.
@@ -6,18 +6,25 @@
 //! - **V3 resumed**: a finished chunk is reused after its hash was checked; the result is the same, byte for byte.
 //! - **V4 explained**: what cannot be read is refused once, with the finding; what is incomplete says what is missing.
 
+mod audio;
+mod clip;
 mod decide;
 mod encode;
 mod failure;
 mod fetch;
+mod hls;
 mod inspect;
 mod ledger;
 mod normalize;
 mod picture;
+mod piece;
 mod plan;
+mod playlist;
 mod probe;
 mod source;
 pub mod speech;
+mod split;
+mod storyboard;
 mod thumbnail;
 mod tools;
 mod transcript;
@@ -31,6 +38,7 @@ use steward_cluster::clock::Clock;
 
 use super::Runner;
 use crate::blob::BlobStore;
+use crate::domain::job::EncoderArgs;
 use crate::egress::Egress;
 use crate::sandbox::SandboxConfig;
 use speech::Transcriber;
@@ -87,6 +95,11 @@ pub fn runners(
         Arc::new(fetch::FetchRunner { egress, blobs: blobs.clone(), bytes_max }),
         Arc::new(probe::ProbeRunner { tools: tools.clone(), blobs: blobs.clone() }),
         Arc::new(normalize::NormalizeRunner { tools: tools.clone(), blobs: blobs.clone() }),
+        Arc::new(piece::PieceRunner { tools: tools.clone(), blobs: blobs.clone() }),
+        Arc::new(hls::HlsRunner { tools: tools.clone(), blobs: blobs.clone() }),
+        Arc::new(audio::AudioRunner { tools: tools.clone(), blobs: blobs.clone() }),
+        Arc::new(storyboard::StoryboardRunner { tools: tools.clone(), blobs: blobs.clone() }),
+        Arc::new(clip::ClipRunner { tools: tools.clone(), blobs: blobs.clone() }),
         Arc::new(thumbnail::ThumbnailRunner { tools: tools.clone(), blobs: blobs.clone() }),
         Arc::new(transcript::TranscriptRunner { tools, blobs, speech, clock }),
     ]

@@ -1,9 +1,13 @@
-//! Makes an MP4 (H.264, AAC) that every browser plays: as it is when it may stay so, else encoded chunk by chunk.
+//! Makes an MP4 (H.264, AAC) that every browser plays: as it is when it may stay so, joined of the pieces that other tasks
+//! encoded, or encoded in one pass.
 //!
 //! Result: `{"status": "complete"|"partial", "blob", "bytes", "duration_ms", "width", "height", "video_codec",
-//! "audio_codec", "chunks", "pass_through", "missing_ms", "missing_frames"}`; width, height and a codec are null for a
-//! recording without that track. Each finished chunk is a checkpoint.
+//! "audio_codec", "chunks", "pass_through", "one_pass", "missing_ms", "missing_frames"}`; width, height and a codec are
+//! null for a recording without that track; `one_pass` says why chunks could not be joined, and is null otherwise.
 
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -11,25 +15,22 @@ use serde_json::{Value, json};
 
 use super::decide::reasons;
 use super::encode::{Piece, Work};
-use super::inspect::{Media, Video};
+use super::inspect::Media;
 use super::ledger::{Ledger, part};
-use super::plan::{Chunk, plan};
+use super::piece::report;
 use super::probe::completeness;
 use super::source::{self, Source};
+use super::split::Split;
 use super::tools::{Progress, Tools};
 use super::verify::verify;
-use super::{failure, picture};
-use crate::blob::BlobStore;
-use crate::domain::task::TaskKind;
+use super::{EncoderArgs, failure};
+use crate::blob::{BlobHash, BlobStore};
+use crate::domain::task::{TaskId, TaskKind};
 use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
 
-/// Changes when the encoder's settings do: chunks of another version must not be joined with new ones.
-const RECIPE_VERSION: u32 = 1;
 const OUTPUT: &str = "output.mp4";
 const SOUND: &str = "sound.m4a";
 const WHOLE: &str = "whole.mp4";
-/// The share of the work that is pictures, in percent; the rest is sound, joining and checking.
-const PICTURES_PERCENT: u64 = 90;
 
 pub(super) struct NormalizeRunner {
     pub tools: Arc<Tools>,
@@ -50,153 +51,153 @@ impl Runner for NormalizeRunner {
     }
 }
 
-/// What was made, before it is checked.
-struct Made {
-    chunks: usize,
-    /// Planned frames; none when the source's own count is wrong.
-    frames: Option<u64>,
-    encoded: bool,
+/// How the output came to be.
+enum How {
+    PassThrough,
+    Joined {
+        chunks: usize,
+    },
+    /// With the reason, when there were chunks.
+    OnePass(Option<String>),
+}
+
+/// Why pieces were not joined.
+enum Unjoined {
+    /// They do not fit; the recording can be encoded in one pass.
+    Unfit(String),
+    Failed(TaskError),
+}
+
+impl From<TaskError> for Unjoined {
+    fn from(error: TaskError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl NormalizeRunner {
     async fn normalize(&self, run: &TaskRun, reporter: &Reporter) -> Result<Value, TaskError> {
         let source = source::source(run, &self.blobs)?;
         let folder = source::work_folder(run)?;
+        let args = EncoderArgs::of_input(&run.input).map_err(failure::input_invalid)?;
         reporter.progress(0.0, "probing");
         let media = self.tools.inspect(&source.path, reporter).await?;
-        let work = Work { tools: &self.tools, input: &source.path, folder: &folder, media: &media, reporter };
-        let made = if reasons(&media).is_empty() {
+        let work =
+            Work { tools: &self.tools, input: &source.path, folder: &folder, media: &media, args: &args, reporter };
+        let (output, how) = self.make(&work, run, &source).await?;
+        let blob = source::keep(&self.blobs, &folder.join(part(OUTPUT))).await?;
+        Ok(described(&media, &output, &how, blob.hash.as_str(), blob.bytes))
+    }
+
+    /// Makes the output, and looks at it: it is what was planned.
+    async fn make(&self, work: &Work<'_>, run: &TaskRun, source: &Source) -> Result<(Media, How), TaskError> {
+        if reasons(work.media).is_empty() && work.args.is_empty() {
             work.remux(OUTPUT).await?;
-            Made { chunks: 0, frames: Some(count(media.packets.len())), encoded: false }
-        } else {
-            self.encode(&work, run, &source).await?
+            let output = look(work).await?;
+            let frames = Some(count(work.media)).filter(|_| work.media.missing_us == 0);
+            verify(work.media, &output, frames, false)?;
+            return Ok((output, How::PassThrough));
+        }
+        let reason = match Split::found(run)? {
+            None => None,
+            Some(split) => match self.joined(work, run, &split).await {
+                Ok(output) => return Ok((output, How::Joined { chunks: split.chunks.len() })),
+                Err(Unjoined::Failed(error)) => return Err(error),
+                Err(Unjoined::Unfit(reason)) => Some(reason),
+            },
         };
-        reporter.progress(0.97, "checking");
-        let file = folder.join(part(OUTPUT));
-        let output = self.tools.inspect(&file, reporter).await?;
-        let frames = made.frames.filter(|_| media.missing_us == 0 || made.encoded);
-        verify(&media, &output, frames, made.encoded)?;
-        let blob = source::keep(&self.blobs, &file).await?;
-        Ok(described(&media, &output, &made, blob.hash.as_str(), blob.bytes))
+        one_pass(work, run, source).await?;
+        let output = look(work).await?;
+        // Of a damaged recording not every packet is a frame; the result says how many are missing.
+        let frames = Some(count(work.media)).filter(|frames| *frames == count(&output));
+        verify(work.media, &output, frames, true)?;
+        Ok((output, How::OnePass(reason)))
     }
 
-    async fn encode(&self, work: &Work<'_>, run: &TaskRun, source: &Source) -> Result<Made, TaskError> {
-        let config = &self.tools.config;
-        let micros = |seconds: u32| i64::from(seconds) * 1_000_000;
-        let (target_us, below_us) = (micros(config.chunk_seconds), micros(config.one_chunk_below_seconds));
-        let video = work.media.video.as_ref().filter(|_| !work.media.packets.is_empty());
-        let chunks =
-            video.map_or_else(Vec::new, |video| plan(&work.media.packets, video.time_base, target_us, below_us));
-        let recipe = recipe(&chunks, video);
-        let mut ledger = Ledger::resume(run.checkpoint.as_ref(), work.folder, source.hash.as_str(), &recipe).await?;
-        if ledger.len() > 0 {
-            work.reporter.progress(0.0, format!("going on after {} finished pieces", ledger.len()));
+    /// Joins the pieces that other tasks encoded.
+    async fn joined(&self, work: &Work<'_>, run: &TaskRun, split: &Split) -> Result<Media, Unjoined> {
+        let mut pieces = vec![];
+        for (part, chunk) in (1..).zip(&split.chunks) {
+            let name = format!("chunk_{part:05}.mp4");
+            self.piece(run, TaskKind::Encode.part(part), split, &work.folder.join(&name))?;
+            pieces.push((name, chunk.duration_us));
         }
-        let pieces = match video {
-            Some(video) => pictures(work, video, &chunks, &mut ledger).await?,
-            None => vec![],
+        if split.has_sound {
+            self.piece(run, TaskKind::Sound.whole(), split, &work.folder.join(SOUND))?;
+        }
+        work.reporter.progress(0.1, "joining");
+        work.join(&pieces, split.has_sound.then_some(SOUND), OUTPUT).await?;
+        let output = look(work).await?;
+        let frames = split.chunks.iter().map(|chunk| chunk.frames).sum();
+        match verify(work.media, &output, Some(frames), true) {
+            Ok(()) => Ok(output),
+            Err(error) => Err(Unjoined::Unfit(error.message)),
+        }
+    }
+
+    /// Puts one piece into the folder.
+    fn piece(&self, run: &TaskRun, task: TaskId, split: &Split, file: &Path) -> Result<(), Unjoined> {
+        let unfit = |why: &str| Err(Unjoined::Unfit(format!("{task} of {} chunks {why}", split.chunks.len())));
+        let Some(result) = run.results.get(&task) else { return unfit("was not done") };
+        if result.get("recipe").and_then(Value::as_str) != Some(&split.recipe) {
+            return unfit("was done with other settings");
+        }
+        let Some(hash) = result.get("blob").and_then(Value::as_str).and_then(BlobHash::parse) else {
+            return unfit("has not the planned number of frames");
         };
-        if let Some(audio) = work.media.audio.as_ref().filter(|_| !ledger.has(SOUND)) {
-            work.reporter.progress(0.9, "encoding sound");
-            work.sound(audio, SOUND).await?;
-            ledger.finish(SOUND, work.reporter).await?;
+        match fs::remove_file(file) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // Of an earlier attempt, if there was one.
+            Err(error) => return Err(failure::storage(&error).into()),
         }
-        work.reporter.progress(0.95, "joining");
-        work.join(&pieces, work.media.audio.as_ref().map(|_| SOUND), OUTPUT).await?;
-        let whole = pieces.first().is_some_and(|(name, _)| name == WHOLE);
-        let frames = (!whole).then(|| chunks.iter().map(|chunk| chunk.frames).sum());
-        Ok(Made { chunks: pieces.len(), frames, encoded: true })
+        // A second name for the blob's file: nothing is copied, and the tool may read it there.
+        fs::hard_link(self.blobs.path(&hash), file).map_err(|error| failure::absent(&error).into())
     }
 }
 
-/// Encodes what is not finished yet; answers the picture files in order, with their durations.
-async fn pictures(
-    work: &Work<'_>,
-    video: &Video,
-    chunks: &[Chunk],
-    ledger: &mut Ledger,
-) -> Result<Vec<(String, Option<i64>)>, TaskError> {
-    let total: u64 = chunks.iter().map(|chunk| chunk.frames).sum();
-    let mut before = 0;
-    let mut pieces = vec![];
-    let apart = !work.media.untimed && !ledger.has(WHOLE);
-    for (index, chunk) in chunks.iter().enumerate().filter(|_| apart) {
-        let name = format!("chunk_{index:05}.mp4");
-        if !ledger.has(&name) {
-            let note = format!("encoding chunk {} of {}", index + 1, chunks.len());
-            let mut report = |progress: Progress| report(work.reporter, before + progress.frame, total, &note);
-            if !encoded_exactly(work, video, index, chunk, &name, &mut report).await? {
-                return whole(work, video, total, ledger).await;
-            }
-            ledger.finish(&name, work.reporter).await?;
-        }
-        before += chunk.frames;
-        pieces.push((name, chunk.duration_us));
-    }
-    if pieces.is_empty() { whole(work, video, total, ledger).await } else { Ok(pieces) }
-}
-
-/// Encodes a chunk; false when it does not come out with the planned number of frames.
-async fn encoded_exactly(
-    work: &Work<'_>,
-    video: &Video,
-    index: usize,
-    chunk: &Chunk,
-    name: &str,
-    report: &mut (dyn FnMut(Progress) + Send),
-) -> Result<bool, TaskError> {
-    if index == 0 {
-        return Ok(work.pictures(video, Piece::First(chunk), name, report).await? == chunk.frames);
-    }
-    // Clocks in whole milliseconds may put the key frame just before the place sought.
-    for early_us in [0, video.frame_us / 2] {
-        if work.pictures(video, Piece::Chunk { chunk, early_us }, name, report).await? == chunk.frames {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Encodes all pictures in one piece: for damaged files, whose packets are not all frames.
-async fn whole(
-    work: &Work<'_>,
-    video: &Video,
-    total: u64,
-    ledger: &mut Ledger,
-) -> Result<Vec<(String, Option<i64>)>, TaskError> {
-    if !ledger.has(WHOLE) {
-        let mut report = |progress: Progress| report(work.reporter, progress.frame, total, "encoding in one piece");
+/// Encodes everything anew, however many frames that makes. Pictures and sound are a checkpoint each.
+async fn one_pass(work: &Work<'_>, run: &TaskRun, source: &Source) -> Result<(), TaskError> {
+    let recipe = json!(["one pass", work.args]).to_string();
+    let mut ledger = Ledger::resume(run.checkpoint.as_ref(), work.folder, source.hash.as_str(), &recipe).await?;
+    let video = work.media.video.as_ref().filter(|_| !work.media.packets.is_empty());
+    if let Some(video) = video.filter(|_| !ledger.has(WHOLE)) {
+        let total = count(work.media);
+        let mut report = |progress: Progress| report(work.reporter, progress.frame, total, "encoding in one pass");
         if work.pictures(video, Piece::Whole, WHOLE, &mut report).await? == 0 {
             return Err(failure::unreadable("none of its pictures can be decoded"));
         }
         ledger.finish(WHOLE, work.reporter).await?;
     }
-    Ok(vec![(WHOLE.to_owned(), None)])
+    if let Some(audio) = work.media.audio.as_ref().filter(|_| !ledger.has(SOUND)) {
+        work.reporter.progress(0.9, "encoding sound");
+        work.sound(audio, SOUND).await?;
+        ledger.finish(SOUND, work.reporter).await?;
+    }
+    work.reporter.progress(0.95, "joining");
+    let pieces: Vec<_> = video.map(|_| (WHOLE.to_owned(), None)).into_iter().collect();
+    work.join(&pieces, work.media.audio.as_ref().map(|_| SOUND), OUTPUT).await
 }
 
-fn report(reporter: &Reporter, frames: u64, total: u64, note: &str) {
-    let percent = (frames * PICTURES_PERCENT / total.max(1)).min(PICTURES_PERCENT);
-    reporter.progress(f32::from(u8::try_from(percent).expect("a percentage is small")) / 100.0, note);
+async fn look(work: &Work<'_>) -> Result<Media, TaskError> {
+    work.reporter.progress(0.97, "checking");
+    work.tools.inspect(&work.folder.join(part(OUTPUT)), work.reporter).await
 }
 
-fn count(packets: usize) -> u64 {
-    u64::try_from(packets).expect("a count fits in 64 bits")
+fn count(media: &Media) -> u64 {
+    u64::try_from(media.packets.len()).expect("a count fits in 64 bits")
 }
 
-/// Names everything the finished pieces depend on, besides the source.
-fn recipe(chunks: &[Chunk], video: Option<&Video>) -> String {
-    let all = json!([RECIPE_VERSION, chunks, video.map(picture::filters)]).to_string();
-    blake3::hash(all.as_bytes()).to_hex()[..16].to_owned()
-}
-
-fn described(source: &Media, output: &Media, made: &Made, hash: &str, bytes: u64) -> Value {
+fn described(source: &Media, output: &Media, how: &How, hash: &str, bytes: u64) -> Value {
     let missing_frames = match &source.video {
         Some(_) => source.packets.len().saturating_sub(output.packets.len()),
         None => 0,
     };
-    let partial = missing_frames > 0;
+    let (chunks, pass_through, one_pass) = match how {
+        How::PassThrough => (0, true, None),
+        How::Joined { chunks } => (*chunks, false, None),
+        How::OnePass(reason) => (usize::from(output.video.is_some()), false, reason.as_deref()),
+    };
     json!({
-        "status": if partial { "partial" } else { completeness(source) },
+        "status": if missing_frames > 0 { "partial" } else { completeness(source) },
         "blob": hash,
         "bytes": bytes,
         "duration_ms": output.duration_us / 1000,
@@ -204,8 +205,9 @@ fn described(source: &Media, output: &Media, made: &Made, hash: &str, bytes: u64
         "height": output.video.as_ref().map(|video| video.height),
         "video_codec": output.video.as_ref().map(|video| &video.codec),
         "audio_codec": output.audio.as_ref().map(|audio| &audio.codec),
-        "chunks": made.chunks,
-        "pass_through": !made.encoded,
+        "chunks": chunks,
+        "pass_through": pass_through,
+        "one_pass": one_pass,
         "missing_ms": source.missing_us / 1000,
         "missing_frames": missing_frames,
     })

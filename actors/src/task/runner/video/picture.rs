@@ -31,16 +31,26 @@ pub(super) fn size(video: &Video) -> (u32, u32) {
 
 /// The filters, in order. ffmpeg itself turns the picture upright before them.
 pub(super) fn filters(video: &Video) -> String {
+    format!("setpts=PTS-STARTPTS,{}", timed_filters(video))
+}
+
+/// The same, for pictures that keep their times.
+pub(super) fn timed_filters(video: &Video) -> String {
     let (width, height) = size(video);
-    let mut chain = vec!["setpts=PTS-STARTPTS".to_owned()];
+    format!("{}scale={width}:{height},setsar=1,format=yuv420p", conversion(video))
+}
+
+/// What comes before scaling: each filter with a comma behind it.
+pub(super) fn conversion(video: &Video) -> String {
+    let mut chain = String::new();
     if video.interlaced {
-        chain.push("bwdif=deint=interlaced".to_owned());
+        chain.push_str("bwdif=deint=interlaced,");
     }
     if video.hdr {
-        chain.push(TONE_MAP.to_owned());
+        chain.push_str(TONE_MAP);
+        chain.push(',');
     }
-    chain.push(format!("scale={width}:{height},setsar=1,format=yuv420p"));
-    chain.join(",")
+    chain
 }
 
 #[cfg(test)]

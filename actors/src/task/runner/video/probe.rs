@@ -2,7 +2,8 @@
 //!
 //! Result: `{"status": "complete"|"partial", "duration_ms", "missing_ms", "container", "video": {"codec", "width",
 //! "height", "pixel_format", "frames", "rotation", "key_frame_gap_ms"} | null, "audio": {"codec", "channels",
-//! "sample_rate", "start_ms"} | null, "decision": "pass_through"|"transcode", "reasons": [..]}`.
+//! "sample_rate", "start_ms"} | null, "decision": "pass_through"|"transcode", "reasons": [..],
+//! "split": {"chunks", "has_sound", "recipe", "plan"} | null}`; `split` is there when the pictures are encoded in chunks.
 //! What cannot be read fails with `media_unreadable` and the finding, once.
 
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 use super::decide::{key_frame_gap_us, reasons};
 use super::inspect::Media;
 use super::source;
+use super::split::Split;
 use super::tools::Tools;
+use super::{EncoderArgs, failure};
 use crate::blob::BlobStore;
 use crate::domain::task::TaskKind;
 use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
@@ -36,7 +39,10 @@ impl Runner for ProbeRunner {
         Box::pin(async move {
             let source = source::source(run, &self.blobs)?;
             reporter.progress(0.0, "probing");
-            Ok(described(&self.tools.inspect(&source.path, reporter).await?))
+            let media = self.tools.inspect(&source.path, reporter).await?;
+            let args = EncoderArgs::of_input(&run.input).map_err(failure::input_invalid)?;
+            let split = Split::of(&media, &args, &self.tools.config);
+            Ok(described(&media, split.as_ref()))
         })
     }
 }
@@ -46,7 +52,7 @@ pub(super) fn completeness(media: &Media) -> &'static str {
     if media.missing_us > 0 { "partial" } else { "complete" }
 }
 
-fn described(media: &Media) -> Value {
+fn described(media: &Media, split: Option<&Split>) -> Value {
     let reasons = reasons(media);
     let video = media.video.as_ref().map(|video| {
         json!({
@@ -76,5 +82,6 @@ fn described(media: &Media) -> Value {
         "audio": audio,
         "decision": if reasons.is_empty() { "pass_through" } else { "transcode" },
         "reasons": reasons,
+        "split": split.map(Split::described),
     })
 }

@@ -19,16 +19,14 @@ pub(super) struct Source {
 
 /// The job's recording: what was fetched, else the blob the client named.
 pub(super) fn source(run: &TaskRun, blobs: &BlobStore) -> Result<Source, TaskError> {
-    let named = run.results.get(&TaskKind::Fetch).unwrap_or(&run.input);
+    let named = run.results.get(&TaskKind::Fetch.whole()).unwrap_or(&run.input);
     located(named, blobs)
 }
 
-/// The normalised recording when there is one, else the source: easier to read, and the same content.
-pub(super) fn best_source(run: &TaskRun, blobs: &BlobStore) -> Result<Source, TaskError> {
-    match run.results.get(&TaskKind::Normalize) {
-        Some(normalized) => located(normalized, blobs),
-        None => source(run, blobs),
-    }
+/// What the job's `normalize` made.
+pub(super) fn normalized(run: &TaskRun, blobs: &BlobStore) -> Result<Source, TaskError> {
+    let named = run.results.get(&TaskKind::Normalize.whole());
+    located(named.ok_or_else(|| failure::input_invalid("the job has no normalised recording"))?, blobs)
 }
 
 fn located(named: &Value, blobs: &BlobStore) -> Result<Source, TaskError> {
@@ -45,7 +43,7 @@ fn located(named: &Value, blobs: &BlobStore) -> Result<Source, TaskError> {
 
 /// A folder of this task in the job's scratch.
 pub(super) fn work_folder(run: &TaskRun) -> Result<PathBuf, TaskError> {
-    let folder = run.scratch.join(run.kind.as_str());
+    let folder = run.scratch.join(run.task.to_string());
     fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()).map_err(|error| failure::storage(&error))
 }
 

@@ -41,7 +41,7 @@ impl Runner for ThumbnailRunner {
 
 impl ThumbnailRunner {
     async fn thumbnail(&self, run: &TaskRun, reporter: &Reporter) -> Result<Value, TaskError> {
-        let source = source::best_source(run, &self.blobs)?;
+        let source = source::source(run, &self.blobs)?;
         let folder = source::work_folder(run)?;
         reporter.progress(0.0, "probing");
         let media = self.tools.inspect(&source.path, reporter).await?;

@@ -100,7 +100,7 @@ impl Bench {
         TaskRun {
             account: AccountId::parse(ACCOUNT).unwrap(),
             job: JobId::parse("job-1").unwrap(),
-            kind,
+            task: kind.whole(),
             attempt: 1,
             input,
             results: BTreeMap::new(),
@@ -121,7 +121,7 @@ impl Bench {
         cancel: &CancellationToken,
         mut watch: impl FnMut(&Report),
     ) -> Outcome {
-        let runner = self.runners.iter().find(|runner| runner.kinds().contains(&run.kind)).unwrap();
+        let runner = self.runners.iter().find(|runner| runner.kinds().contains(&run.task.kind)).unwrap();
         let (reporter, mut reports) = Reporter::new(cancel.clone());
         let (mut calls, mut checkpoints, mut progress) = (vec![], vec![], vec![]);
         let mut note = |report: Report| {

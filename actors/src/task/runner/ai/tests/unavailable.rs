@@ -39,13 +39,14 @@ async fn tasks_that_need_a_model_name_what_is_missing() {
 async fn a_call_goes_on_without_a_summary() {
     let bench = bench();
     let mut run = bench.task(TaskKind::Summarize, json!({}));
-    run.results = BTreeMap::from([(TaskKind::Transcript, speech())]);
+    run.results = BTreeMap::from([(TaskKind::Transcript.whole(), speech())]);
     let outcome = bench.attempt(&run, &CancellationToken::new(), |_| {}).await;
     assert_eq!(outcome.value()["status"], "unavailable");
     assert!(!outcome.value()["reason"].as_str().unwrap().is_empty());
-    run.results = BTreeMap::from([(TaskKind::Transcript, json!({ "status": "unavailable", "reason": "no audio" }))]);
+    run.results =
+        BTreeMap::from([(TaskKind::Transcript.whole(), json!({ "status": "unavailable", "reason": "no audio" }))]);
     for kind in [TaskKind::Summarize, TaskKind::Index] {
-        run.kind = kind;
+        run.task = kind.whole();
         let outcome = bench.attempt(&run, &CancellationToken::new(), |_| {}).await;
         assert_eq!(outcome.value(), &json!({ "status": "unavailable", "reason": "there is no transcript: no audio" }));
     }
@@ -60,7 +61,7 @@ async fn long_transcripts_are_read_from_their_blob() {
     let blob = BlobStore::open(folder.join("blobs")).unwrap().keep(&file).unwrap();
     let mut run = bench.task(TaskKind::Index, json!({ "title": "Call" }));
     let short = json!({ "status": "ok", "text": "and", "segments": null, "blobs": { "json": blob.hash.as_str() } });
-    run.results = BTreeMap::from([(TaskKind::Transcript, short)]);
+    run.results = BTreeMap::from([(TaskKind::Transcript.whole(), short)]);
     let outcome = bench.attempt(&run, &CancellationToken::new(), |_| {}).await;
     let document: Value = bench.large(&outcome.value()["blob"]);
     assert_eq!((&document["title"], document["segments"].as_array().unwrap().len()), (&json!("Call"), 5));
