@@ -5,10 +5,13 @@
 //!
 //! # Invariants
 //! - **Z1 one account**: a value sealed for one account opens with no other account's key.
-//! - **Z2 erasing**: without its wrapped key an account's secrets are noise; deleting the key erases them.
+//! - **Z2 erasing**: without its wrapped key an account's secrets are noise; deleting the key erases them, and nothing it
+//!   signed is vouched for any more.
 
-use aes_gcm_siv::aead::{Aead as _, KeyInit as _};
+use aes_gcm_siv::aead::Aead as _;
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
@@ -54,6 +57,24 @@ impl Sealer {
         decrypt(&self.data_key(wrapped_key)?, sealed)
     }
 
+    /// Vouches for a text on behalf of the account with this wrapped key. `purpose` keeps what one text is for apart from
+    /// all others.
+    pub fn sign(&self, wrapped_key: &[u8], purpose: &str, text: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok(self.mac(wrapped_key, purpose, text)?.finalize().into_bytes().to_vec())
+    }
+
+    /// Whether the account with this wrapped key vouched for a text. Takes the same time for any wrong signature.
+    pub fn vouched(&self, wrapped_key: &[u8], purpose: &str, text: &[u8], signature: &[u8]) -> Result<bool, SealError> {
+        Ok(self.mac(wrapped_key, purpose, text)?.verify_slice(signature).is_ok())
+    }
+
+    fn mac(&self, wrapped_key: &[u8], purpose: &str, text: &[u8]) -> Result<Hmac<Sha256>, SealError> {
+        let data_key = decrypt(&self.cluster, wrapped_key)?;
+        let key = Zeroizing::new(blake3::derive_key(purpose, &data_key));
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).map_err(|_| SealError)?;
+        Ok(mac.chain_update(text))
+    }
+
     fn data_key(&self, wrapped_key: &[u8]) -> Result<Aes256GcmSiv, SealError> {
         let key = decrypt(&self.cluster, wrapped_key)?;
         Aes256GcmSiv::new_from_slice(&key).map_err(|_| SealError)
@@ -84,6 +105,23 @@ mod tests {
         assert_eq!(sealer.open(&acme, &sealed).unwrap().as_slice(), b"whsec_1");
         assert_eq!(sealer.open(&other, &sealed), Err(SealError));
         assert_eq!(Sealer::new(&[8; 32]).open(&acme, &sealed), Err(SealError));
+    }
+
+    #[test]
+    fn vouches_only_for_its_account_purpose_and_text() {
+        let sealer = Sealer::new(&[7; 32]);
+        let (acme, other) = (sealer.new_data_key(), sealer.new_data_key());
+        let signature = sealer.sign(&acme, "links", b"text").unwrap();
+        let vouched = |key: &[u8], purpose: &str, text: &[u8], signature: &[u8]| {
+            sealer.vouched(key, purpose, text, signature).unwrap()
+        };
+        assert!(vouched(&acme, "links", b"text", &signature));
+        assert!(!vouched(&other, "links", b"text", &signature));
+        assert!(!vouched(&acme, "doors", b"text", &signature));
+        assert!(!vouched(&acme, "links", b"texT", &signature));
+        assert!(!vouched(&acme, "links", b"text", &signature[..31]));
+        assert!(!vouched(&acme, "links", b"text", b""));
+        assert_eq!(Sealer::new(&[8; 32]).sign(&acme, "links", b"text"), Err(SealError));
     }
 
     #[test]

@@ -47,7 +47,13 @@ impl Backfill {
 
     /// The worker may have put its copies on the other replicas.
     fn note(&self, event: &Event) {
-        let Event::TaskSucceeded { blobs, .. } = event else { return };
+        let blobs = if let Event::TaskSucceeded { blobs, .. } = event {
+            blobs.as_slice()
+        } else if let Event::BlobUploaded(uploaded) = event {
+            std::slice::from_ref(&uploaded.hash)
+        } else {
+            return;
+        };
         if blobs.is_empty() {
             return;
         }

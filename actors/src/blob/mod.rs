@@ -17,11 +17,16 @@ mod backfill;
 mod incoming;
 mod missing;
 mod store;
+mod upload;
 
 pub use backfill::{Backfill, backfill};
 pub use incoming::Incoming;
 pub use missing::Missing;
 pub use store::{Blob, BlobHash, BlobStore};
+pub use upload::{
+    Algorithm, CHECKSUM_ALGORITHMS, Checksum, METADATA_BYTES_MAX, NewUpload, Progress, UPLOAD_BYTES_MAX, UploadError,
+    UploadId, Uploads, sweep_uploads,
+};
 
 use std::io;
 

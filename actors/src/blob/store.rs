@@ -15,6 +15,8 @@ use crate::domain::ids::AccountId;
 const HASH_CHUNK_BYTES: usize = 1 << 16;
 /// Where blobs lie that are on their way in.
 const INCOMING_FOLDER: &str = "incoming";
+/// Where files of clients lie that are not whole.
+const UPLOADS_FOLDER: &str = "uploads";
 
 /// The BLAKE3 hash of a blob, in lower-case hex.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,6 +100,11 @@ impl BlobStore {
         File::open(&self.folder)?.sync_all()
     }
 
+    /// Where the uploads lie that may become blobs: a finished one moves within its file system.
+    pub(super) fn uploads(&self) -> PathBuf {
+        self.folder.join(UPLOADS_FOLDER)
+    }
+
     /// Whether the blob lies here.
     #[must_use]
     pub fn has(&self, hash: &BlobHash) -> bool {
@@ -133,7 +140,8 @@ impl BlobStore {
     }
 }
 
-fn hash_file(file: &Path) -> io::Result<(BlobHash, u64)> {
+/// The hash of a file, and its length.
+pub(super) fn hash_file(file: &Path) -> io::Result<(BlobHash, u64)> {
     let mut reader = File::open(file)?;
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; HASH_CHUNK_BYTES];

@@ -7,7 +7,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, source};
+use super::{endpoint, job, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, RefusedFor, RefusedRequest,
     ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
@@ -95,6 +95,7 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
             job: id("job", &e.job)?,
             change: job::decode_change(&e.change.ok_or(DecodeError::UnknownKind)?)?,
         },
+        Kind::BlobUploaded(e) => Event::BlobUploaded(upload::decode(e)),
         Kind::TaskLimitsSet(e) => Event::TaskLimitsSet { limits: job::decode_limits(&e)? },
         Kind::TaskStarted(e) => {
             Event::TaskStarted { job: id("job", &e.job)?, task: task(&e.task)?, attempt: e.attempt, worker: e.worker }

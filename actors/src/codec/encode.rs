@@ -8,7 +8,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, source};
+use super::{endpoint, job, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, ReleaseReason, Role, SourceCreated,
     Trust, WebhookAccepted,
@@ -109,6 +109,7 @@ fn kind(event: &Event) -> Kind {
         Event::JobFailed { job, task, failure } => job_failed(job, *task, failure),
         Event::JobCancelled { job } => Kind::JobCancelled(wire::JobCancelled { job: id(job) }),
         Event::JobChanged { job, change } => Kind::JobChanged(job::encode_changed(job, *change)),
+        Event::BlobUploaded(uploaded) => Kind::BlobUploaded(upload::encode(uploaded)),
         Event::TaskLimitsSet { limits } => Kind::TaskLimitsSet(job::encode_limits(limits)),
         Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
         Event::TaskProgressed { job, task, attempt, permille, note } => {

@@ -141,6 +141,7 @@ fn needs_work(event: &Event) -> bool {
     };
     match event {
         Event::JobRequested { kind, .. } => kind.plan().iter().any(|step| is_new(&step.task.whole())),
+        Event::BlobUploaded(_) => true,
         Event::JobChanged { change, .. } => matches!(change, JobChange::Split(_)),
         Event::JobFailed { task, .. }
         | Event::TaskStarted { task, .. }

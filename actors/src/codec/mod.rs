@@ -15,6 +15,7 @@ mod job;
 mod request;
 mod runs;
 mod source;
+mod upload;
 mod view;
 
 #[cfg(test)]

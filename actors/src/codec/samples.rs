@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use steward_cluster::clock::Timestamp;
 
 use crate::domain::account::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, EndpointSettings, Event, JobChange, KeptRequest, Mark,
-    OldSecret, Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange, SourceCreated, SourceResponse,
-    SourceSettings, Trust, WebhookAccepted,
+    AiCalled, ApiKeyCreated, BlobUploaded, EndpointChange, EndpointCreated, EndpointSettings, Event, JobChange,
+    KeptRequest, Mark, OldSecret, Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange,
+    SourceCreated, SourceResponse, SourceSettings, Trust, WebhookAccepted,
 };
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES, Split};
@@ -17,7 +17,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::{TASK_KINDS, TaskId, TaskKind, TaskLimits};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 30;
+pub(crate) const EVENT_KINDS: u32 = 31;
 pub(crate) const MARK_KINDS: u32 = 6;
 
 /// What events are made of.
@@ -204,6 +204,12 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
                 running_max_by_kind: BTreeMap::from([(task.kind, p.small)]),
             },
         },
+        31 => Event::BlobUploaded(BlobUploaded {
+            hash: p.id.clone(),
+            bytes: p.number,
+            content_type: if p.full { p.id.clone() } else { String::new() },
+            name: p.text.clone(),
+        }),
         29 => Event::JobChanged {
             job,
             change: [

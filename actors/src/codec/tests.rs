@@ -146,6 +146,13 @@ fn parts_of_tasks_need_their_format_and_can_be_left_whole() {
 }
 
 #[test]
+fn files_of_clients_need_their_format() {
+    let p = Parts::fixed();
+    let uploaded = Decision { events: vec![event(31, &p)], marks: vec![], ..decision(&p) };
+    assert_eq!(uploaded.format(), Format::WORK);
+}
+
+#[test]
 fn kept_requests_need_their_format_and_can_be_left_out() {
     let p = Parts::fixed();
     let kept = [KeptRequest::Nowhere, KeptRequest::Here(Bytes::from_static(b"sealed")), KeptRequest::At(3)];

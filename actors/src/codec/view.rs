@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use super::job;
+use super::{job, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, JobChange, ReleaseReason, SourceChange,
 };
@@ -40,6 +40,7 @@ pub fn event_type(event: &Event) -> String {
         Event::JobFailed { .. } => "job.failed",
         Event::JobCancelled { .. } => "job.cancelled",
         Event::JobChanged { change, .. } => job::change_type(*change),
+        Event::BlobUploaded(_) => "blob.uploaded",
         Event::TaskLimitsSet { .. } => "account.task_limits_set",
         Event::TaskStarted { .. } => "task.started",
         Event::TaskProgressed { .. } => "task.progressed",
@@ -96,6 +97,7 @@ pub fn data_json(event: &Event) -> Value {
         }
         Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
         Event::TaskLimitsSet { limits } => json!(limits),
+        Event::BlobUploaded(uploaded) => upload::shown(uploaded),
         Event::TaskStarted { job, task, attempt, worker } => {
             attempt_of(job, *task, *attempt, json!({"worker": worker}))
         }

@@ -188,6 +188,7 @@ impl Observer for DeliveryBoard {
             | Event::JobRequested { .. }
             | Event::JobChanged { .. }
             | Event::TaskLimitsSet { .. }
+            | Event::BlobUploaded(_)
             | Event::JobSucceeded { .. }
             | Event::JobFailed { .. }
             | Event::JobCancelled { .. }

@@ -139,6 +139,7 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::ResumeJob { .. }
         | Command::ExpireJob { .. }
         | Command::SetTaskLimits { .. }
+        | Command::RecordUpload(_)
         | Command::StartTask { .. }
         | Command::ReportProgress { .. }
         | Command::ReportAiCall { .. }

@@ -13,10 +13,11 @@ use super::digest::Digest;
 use super::projection::Projection;
 use super::rows::{Family, Place, family_range};
 use super::{Reads, shard_of, wake};
+use crate::blob::BlobHash;
 use crate::codec::Decision;
 use crate::domain::account::limits::{REFUSED_MAX, REFUSED_PLACE_BYTES, REQUEST_INLINE_BYTES_MAX};
 use crate::domain::account::{
-    Account, ApiKeyCreated, Asked, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
+    Account, ApiKeyCreated, Asked, BlobUploaded, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
     EndpointSettings, Event, Facts, JobChange, KeptRequest, Mark, Moved, Playbook, RefusedFor, RefusedRequest,
     ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust,
     WebhookAccepted, decide,
@@ -27,7 +28,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::task::{TaskKind, TaskLimits};
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 35;
+const COMMANDS: u8 = 36;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -42,6 +43,11 @@ struct Model {
 
 fn id<Of>(name: &str, pick: u8) -> Id<Of> {
     Id::parse(&format!("{name}-{}", pick % 3)).unwrap()
+}
+
+fn uploaded(a: u8, b: u8) -> BlobUploaded {
+    let (content_type, name) = (String::new(), String::new());
+    BlobUploaded { hash: hex::encode([a; 32]), bytes: b.into(), content_type, name }
 }
 
 fn outcome(pick: u8) -> DeliveryOutcome {
@@ -177,6 +183,7 @@ impl Model {
                     ..TaskLimits::default()
                 },
             },
+            35 => Command::RecordUpload(uploaded(a, b)),
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
             _ => self.task_command(op, a, b),
@@ -354,6 +361,11 @@ impl Model {
             let is_beside = matches!(event, Event::WebhookAccepted(WebhookAccepted { kept: KeptRequest::Beside, .. }));
             let is_kept = is_beside && seq >= self.account.first_seq;
             assert_eq!(reads.request_beside(name, seq).unwrap().is_some(), is_kept, "beside {seq}");
+        }
+        for event in &self.events {
+            if let Event::BlobUploaded(uploaded) = event {
+                assert!(reads.owns_blob(name, &BlobHash::parse(&uploaded.hash).unwrap()).unwrap(), "{uploaded:?}");
+            }
         }
         for (job, state) in &self.jobs {
             match reads.job(name, job).unwrap() {

@@ -48,6 +48,7 @@ impl Observer for TaskBoard {
             | Event::TaskCheckpointed { .. }
             | Event::TaskStarted { .. }
             | Event::AiCalled { .. }
+            | Event::BlobUploaded(_)
             | Event::DocumentIndexed { .. } => {}
         }
     }

@@ -7,6 +7,7 @@ use super::event::{
     AiCalled, ApiKeyCreated, EndpointCreated, RefusedFor, ReleaseReason, SourceCreated, WebhookAccepted,
 };
 use super::state::{EndpointSettings, Playbook, SourceSettings};
+use super::upload::BlobUploaded;
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
@@ -163,6 +164,9 @@ pub enum Command {
     SetTaskLimits {
         limits: TaskLimits,
     },
+    /// A client's file is here in whole.
+    #[serde(skip)]
+    RecordUpload(BlobUploaded),
     /// A worker takes the lease of a ready task.
     StartTask {
         job: JobId,

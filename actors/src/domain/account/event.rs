@@ -5,6 +5,7 @@ use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
 use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
+use super::upload::BlobUploaded;
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, JobKind, JobOptions, Split};
 use crate::domain::pattern::Pattern;
@@ -278,6 +279,7 @@ pub enum Event {
     TaskLimitsSet {
         limits: TaskLimits,
     },
+    BlobUploaded(BlobUploaded),
     TaskStarted {
         job: JobId,
         task: TaskId,

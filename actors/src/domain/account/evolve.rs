@@ -68,6 +68,7 @@ impl Account {
             // On the feed only: nothing decides by them.
             Event::PlaybookFailed { .. }
             | Event::WebhookAccepted(_)
+            | Event::BlobUploaded(_)
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }
@@ -311,6 +312,7 @@ impl Job {
             | Event::DeliveryFailed { .. }
             | Event::JobRequested { .. }
             | Event::TaskLimitsSet { .. }
+            | Event::BlobUploaded(_)
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }

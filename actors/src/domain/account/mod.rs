@@ -14,12 +14,13 @@ mod evolve;
 pub mod limits;
 mod playbook;
 mod state;
+mod upload;
 
 pub use command::{
     Asked, Command, DeliveryOutcome, Facts, Idempotency, Moved, Reported, RetryAsked, SourceAsked, TaskRef,
 };
-pub(crate) use decide::blobs_of;
 pub use decide::{Answer, Decided, Rejection, decide};
+pub(crate) use decide::{blobs_of, check_upload};
 pub use event::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, JobChange, KeptRequest, Mark, RefusedFor,
     RefusedRequest, ReleaseReason, SourceChange, SourceCreated, WebhookAccepted,
@@ -29,3 +30,4 @@ pub use state::{
     Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, OldSecret, Pending, Playbook,
     Recovery, Role, Source, SourceResponse, SourceSettings, Trust,
 };
+pub use upload::BlobUploaded;

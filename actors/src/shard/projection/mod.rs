@@ -187,6 +187,7 @@ impl<'s> Projection<'s> {
                 self.change_job(moment, job, event)?;
                 blobs.iter().for_each(|blob| self.put(place.key(Family::Blob, blob.as_bytes()), vec![]));
             }
+            Event::BlobUploaded(uploaded) => self.put(place.key(Family::Blob, uploaded.hash.as_bytes()), vec![]),
             Event::TaskStarted { job, .. }
             | Event::TaskProgressed { job, .. }
             | Event::TaskCheckpointed { job, .. }

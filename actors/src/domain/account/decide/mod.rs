@@ -7,9 +7,11 @@ mod feed;
 mod job;
 mod source;
 mod task;
+mod upload;
 
 pub(super) use job::job_id;
 pub(crate) use task::blobs_of;
+pub(crate) use upload::check as check_upload;
 
 use steward_cluster::clock::Timestamp;
 
@@ -143,6 +145,7 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::ResumeJob { job } => job::resume(account, job),
         Command::RestartJob { job, from } => job::restart(account, facts, job, from),
         Command::ExpireJob { job } => job::expire(account, job),
+        Command::RecordUpload(uploaded) => upload::record(uploaded),
         Command::SetTaskLimits { limits } => task::set_limits(account, limits),
         Command::StartTask { job, task, worker } => task::start(account, job, task, worker),
         Command::ReportProgress { task, permille, note } => task::progress(account, task, permille, note),
