@@ -16,12 +16,13 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng as _;
 use serde_json::json;
-use steward_actors::blob::{Backfill, BlobStore};
+use steward_actors::blob::{Backfill, BlobStore, Uploads, sweep_uploads};
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
 use steward_actors::elsewhere::Commands;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
+use steward_actors::supervisor;
 use steward_actors::task::{Slots, TaskBoard, Workers, WorkersConfig};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
@@ -31,6 +32,7 @@ use steward_cluster::raft;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::cluster::{self, Around, Company, Internal, Place};
@@ -158,8 +160,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let (declared, egress) = (declared::read(&config)?, Arc::new(Egress::new(egress_policy(&config)?)));
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let started = clock.monotonic();
-    let metrics = telemetry::start_metrics(clock.now())?;
+    let (started, metrics) = (clock.monotonic(), telemetry::start_metrics(clock.now())?);
     let Ground { data_dir, sealer, mark, operator, blobs, listeners, internal, place, ready } =
         Ground::open(&config, &clock).await?;
     let (node, shard_count) = (ready.node, place.shards);
@@ -180,6 +181,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     // ⑨: workers and deliveries, and what they ask of other nodes.
     let blobs = around.as_ref().map_or(blobs, |around| around.share(shard_count));
     let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
+    let (uploads, _sweeping) = start_uploads(node, &blobs, &clock)?;
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(node, shard_count)));
     let (workers, tasks) = (workers_config(&config, node), Arc::clone(&attentive.tasks));
@@ -192,6 +194,7 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let _declaring = declared::keep(declared, router.clone(), Arc::clone(&sealer));
     let auth = Authenticator::new(operator, attentive.keys, router.clone(), Arc::clone(&clock));
     let (readiness, stop_serving) = (Readiness::default(), CancellationToken::new());
+    let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let gateway = Arc::new(Gateway {
         router,
         everything: Everything::new(shards.clone(), shard_count, mark, around.as_ref().map(Around::surroundings)),
@@ -200,6 +203,8 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         sources: attentive.sources,
         tester: sender.tester(),
         blobs,
+        uploads,
+        forwarder: forwarder.clone(),
         clock: Arc::clone(&clock),
         readiness: readiness.clone(),
         company: company.clone(),
@@ -207,7 +212,6 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let operations = operations(&config, node, attentive.tasks, started);
     let services = grpc::services(gateway.clone(), operations, config.grpc.subscriptions_max, stop_serving.clone());
     let http_state = Arc::new(http_state(&config, gateway, metrics));
-    let forwarder = around.as_ref().map(|around| around.forwarder(node, shard_count, &clock));
     let inside = around.zip(internal).zip(forwarder.clone()).map(|((around, internal), forwarder)| {
         let passed_on = forward::routes(forwarder, services.clone(), Arc::clone(&http_state), internal.stop.clone());
         let work = around.work(&shards, &workers);
@@ -225,10 +229,24 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     tracing::info!(signal, "the node stops");
     readiness.set(false);
     let stop = stop(company, serving, workers, sender, shards, inside);
-    let limit = Duration::from_secs(config.node.shutdown_s_max);
+    end_within(Duration::from_secs(config.node.shutdown_s_max), stop).await
+}
+
+async fn end_within(limit: Duration, stop: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::time::timeout(limit, stop).await.context("the node did not stop in time")??;
     tracing::info!("the node has stopped");
     Ok(())
+}
+
+/// What clients bring, until the handle is dropped.
+fn start_uploads(
+    node: NodeId,
+    blobs: &BlobStore,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Uploads, AbortOnDropHandle<()>)> {
+    let uploads = Uploads::open(node, blobs.clone(), Arc::clone(clock)).context("cannot open the folder of uploads")?;
+    let sweeping = supervisor::spawn("uploads", sweep_uploads(uploads.clone()));
+    Ok((uploads, AbortOnDropHandle::new(sweeping)))
 }
 
 fn http_state(config: &Config, gateway: Arc<Gateway>, metrics: PrometheusHandle) -> HttpState {

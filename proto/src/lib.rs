@@ -21,6 +21,12 @@ pub mod job {
         tonic::include_proto!("steward.job.v1");
     }
 }
+/// Files of clients.
+pub mod blob {
+    pub mod v1 {
+        tonic::include_proto!("steward.blob.v1");
+    }
+}
 /// The feed.
 pub mod event {
     pub mod v1 {

@@ -16,6 +16,8 @@ mod refusals_auth;
 mod storage;
 mod storage_damage;
 mod tools;
+mod uploads;
+mod uploads_sdk;
 mod webhooks_again;
 mod webhooks_batches;
 mod webhooks_declared;

@@ -21,7 +21,7 @@ pub(super) struct Opened {
     pub(super) bytes: u64,
 }
 
-/// Opens a blob that one of the account's jobs made. Another account's is answered like none.
+/// Opens a blob that one of the account's jobs made, or that its client brought. Another account's is answered like none.
 pub(super) async fn open(gateway: &Gateway, reader: &AccountReader, hash: &str) -> Result<Opened, Refused> {
     let parsed = BlobHash::parse(hash).ok_or_else(|| Refused::field("hash", "must be 64 lower-case hex digits"))?;
     let absent = || Refused::absent("blob", hash);

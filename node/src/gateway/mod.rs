@@ -29,7 +29,7 @@ pub(crate) use serving::Serving;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use steward_actors::blob::BlobStore;
+use steward_actors::blob::{BlobStore, Uploads};
 use steward_actors::delivery::Tester;
 use steward_actors::seal::Sealer;
 use steward_cluster::clock::Clock;
@@ -46,6 +46,9 @@ pub(crate) struct Gateway {
     pub(crate) sources: Arc<http::KnownSources>,
     pub(crate) tester: Tester,
     pub(crate) blobs: BlobStore,
+    pub(crate) uploads: Uploads,
+    /// The way to other nodes; none on a node that is alone.
+    pub(crate) forwarder: Option<Arc<forward::Forwarder>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) readiness: Readiness,
     /// The cluster; none on a node that is alone.

@@ -11,6 +11,18 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+/// The time as HTTP headers have it (RFC 9110), in whole seconds.
+pub(crate) fn http_date(at: Timestamp) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, seconds) = (at.0 / 86_400_000, at.0 % 86_400_000 / 1000);
+    let (year, month, day) = civil(days);
+    let name = |names: &[&'static str], at: u64| names[usize::try_from(at).expect("it is at most 11")];
+    let (week_day, month) = (name(&DAYS, days % 7), name(&MONTHS, month - 1));
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{week_day}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
 /// Days since 1970 as a date of the Gregorian calendar; years are counted from 1 March, so that leap days come last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
@@ -26,6 +38,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_dates_of_headers() {
+        assert_eq!(http_date(Timestamp(784_111_777_999)), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(Timestamp(1_767_225_599_123)), "Wed, 31 Dec 2025 23:59:59 GMT");
+    }
 
     #[test]
     fn writes_dates_around_leap_days() {

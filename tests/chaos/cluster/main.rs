@@ -26,6 +26,7 @@ mod spare;
 mod sync;
 #[cfg(feature = "chaos")]
 mod upgrade;
+mod uploads;
 mod work;
 mod zombie;
 

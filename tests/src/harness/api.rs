@@ -4,6 +4,7 @@ use serde_json::Value;
 use steward_proto::account::v1::account_service_client::AccountServiceClient;
 use steward_proto::account::v1::{CreateAccountRequest, CreateApiKeyRequest, Playbook, PutPlaybookRequest, Role};
 use steward_proto::admin::v1::admin_service_client::AdminServiceClient;
+use steward_proto::blob::v1::blob_service_client::BlobServiceClient;
 use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::event::v1::{Event, ListEventsRequest};
 use steward_proto::job::v1::job_service_client::JobServiceClient;
@@ -67,6 +68,11 @@ impl Api {
     #[must_use]
     pub fn jobs(&self) -> JobServiceClient<Line> {
         JobServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    #[must_use]
+    pub fn blobs(&self) -> BlobServiceClient<Line> {
+        BlobServiceClient::new(self.0.clone())
     }
 
     #[must_use]

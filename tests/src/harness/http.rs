@@ -42,7 +42,7 @@ impl Http {
         let all: Headers = headers.iter().cloned().chain([length]).collect();
         self.send_head(method, path, &all).await?;
         self.stream.get_mut().write_all(body).await?;
-        self.read().await
+        self.read_answer_to(method).await
     }
 
     /// Sends a request without its body, as a peer would that is refused before it sends one.
@@ -62,6 +62,11 @@ impl Http {
 
     /// Reads one answer.
     pub async fn read(&mut self) -> io::Result<Reply> {
+        self.read_answer_to("").await
+    }
+
+    /// An answer to HEAD has the length of a body that does not come; one that says that there is no content has neither.
+    async fn read_answer_to(&mut self, method: &str) -> io::Result<Reply> {
         let status = self.line().await?;
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::other("the answer has no status"))?;
@@ -72,6 +77,9 @@ impl Http {
             headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
         let mut reply = Reply { status, headers, body: vec![] };
+        if method == "HEAD" || status == 204 {
+            return Ok(reply);
+        }
         let length = reply.header("content-length").and_then(|length| length.parse().ok());
         reply.body = vec![0; length.ok_or_else(|| io::Error::other("the answer has no length"))?];
         self.stream.read_exact(&mut reply.body).await?;

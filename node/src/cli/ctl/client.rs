@@ -3,6 +3,7 @@
 use anyhow::{Context as _, anyhow};
 use steward_proto::account::v1::account_service_client::AccountServiceClient;
 use steward_proto::admin::v1::admin_service_client::AdminServiceClient;
+use steward_proto::blob::v1::blob_service_client::BlobServiceClient;
 use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::job::v1::job_service_client::JobServiceClient;
 use steward_proto::webhook::v1::webhook_service_client::WebhookServiceClient;
@@ -65,6 +66,10 @@ impl Client {
 
     pub(super) fn jobs(&self) -> JobServiceClient<Line> {
         JobServiceClient::new(self.line.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(super) fn blobs(&self) -> BlobServiceClient<Line> {
+        BlobServiceClient::new(self.line.clone())
     }
 
     pub(super) fn events(&self) -> EventServiceClient<Line> {

@@ -1,8 +1,5 @@
-//! `ctl job`, `ctl blob` and `ctl ask`.
+//! `ctl job` and `ctl ask`.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -110,17 +107,6 @@ impl From<State> for pb::JobState {
     }
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum BlobCommand {
-    /// Writes a blob's bytes to a file, or to stdout
-    Get {
-        account: String,
-        hash: String,
-        #[arg(long, short, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-}
-
 pub(super) async fn job(client: &mut Client, command: JobCommand) -> anyhow::Result<()> {
     let mut jobs = client.jobs();
     match command {
@@ -217,23 +203,6 @@ pub(super) async fn ask(client: &mut Client, account: String, question: String) 
     }
     let result = ended.tasks.first().map(|task| show::parsed(&task.result_json)).unwrap_or_default();
     client.out.one(client.json, &result)
-}
-
-pub(super) async fn blob(client: &mut Client, command: BlobCommand) -> anyhow::Result<()> {
-    let BlobCommand::Get { account, hash, output } = command;
-    let mut stream = client.jobs().read_blob(pb::ReadBlobRequest { account_id: account, hash }).await?.into_inner();
-    let named = |path: &PathBuf| format!("cannot write {}", path.display());
-    let mut file = match &output {
-        Some(path) => Some(File::create(path).with_context(|| named(path))?),
-        None => None,
-    };
-    while let Some(answer) = stream.message().await? {
-        match (&mut file, &output) {
-            (Some(file), Some(path)) => file.write_all(&answer.chunk).with_context(|| named(path))?,
-            (Some(_) | None, _) => client.out.bytes(&answer.chunk)?,
-        }
-    }
-    Ok(())
 }
 
 async fn get(client: &Client, account: &str, job: &str) -> anyhow::Result<pb::Job> {

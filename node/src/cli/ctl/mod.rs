@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod blob;
 mod client;
 mod cluster;
 mod delivery;
@@ -61,9 +62,9 @@ enum Command {
     /// Jobs that follow webhooks
     #[command(subcommand)]
     Playbook(account::PlaybookCommand),
-    /// Bytes that jobs made
+    /// Files that clients bring and jobs make
     #[command(subcommand)]
-    Blob(job::BlobCommand),
+    Blob(blob::BlobCommand),
     /// Asks the account's documents a question
     Ask { account: String, question: String },
     /// The node, or what should become of one
@@ -94,7 +95,7 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
             Command::Account(command) => account::account(&mut client, command).await,
             Command::Playbook(command) => account::playbook(&mut client, command).await,
             Command::Job(command) => job::job(&mut client, command).await,
-            Command::Blob(command) => job::blob(&mut client, command).await,
+            Command::Blob(command) => blob::run(&mut client, command).await,
             Command::Ask { account, question } => job::ask(&mut client, account, question).await,
             Command::Event(command) => event::event(&mut client, command).await,
             Command::Source(command) => source::run(&mut client, command).await,

@@ -5,10 +5,12 @@
 //! - **K2 alike**: an account that the key does not open is answered like one that does not exist.
 //! - **K3 revoked is dead**: a revoked key stops opening its account when its revocation is durable; an expired one at its
 //!   time.
+//! - **K5 links**: a link opens one blob until its time is over, and stops when the account is erased.
 //! - **K4 hashed**: no key is kept in clear; hashes are compared in constant time.
 
 mod cache;
 mod key;
+mod link;
 mod operator;
 mod proof;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use steward_cluster::clock::Clock;
 
 pub(crate) use cache::{KnownKey, KnownKeys};
 pub(crate) use key::{Key, new_account_key};
+pub(crate) use link::{LINK_TTL_MAX, Link};
 pub(crate) use operator::open_operator_key;
 pub(crate) use proof::{AccountReader, AccountWriter, Caller, Operator};
 

@@ -105,6 +105,11 @@ impl Operator {
 }
 
 impl AccountReader {
+    /// For whoever brings a link that the account signed.
+    pub(super) fn of_link(account: AccountId) -> Self {
+        Self(account)
+    }
+
     pub(crate) fn account(&self) -> &AccountId {
         &self.0
     }

@@ -31,9 +31,9 @@ enum Outcome {
 
 /// Brings calls to the nodes that answer them.
 pub(crate) struct Forwarder {
-    node: NodeId,
-    whereabouts: Arc<dyn Whereabouts>,
-    reach: Arc<dyn Reach>,
+    pub(super) node: NodeId,
+    pub(super) whereabouts: Arc<dyn Whereabouts>,
+    pub(super) reach: Arc<dyn Reach>,
     clock: Arc<dyn Clock>,
     /// How many shards accounts are spread over.
     pub(crate) shards: u16,

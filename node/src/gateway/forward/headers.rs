@@ -7,6 +7,8 @@ use steward_cluster::ids::NodeId;
 pub(super) const FORWARDED: HeaderName = HeaderName::from_static("x-steward-forwarded");
 /// On a request: the name under which its effect is remembered.
 pub(super) const RETRY_KEY: HeaderName = HeaderName::from_static("x-steward-retry-key");
+/// On a request: its caller is known to the leader, and what it is about is on this node.
+pub(super) const HOLDER: HeaderName = HeaderName::from_static("x-steward-holder");
 /// On a refusal: who leads the shard.
 pub(super) const LEADER: HeaderName = HeaderName::from_static("x-steward-leader");
 /// On a refusal over HTTP: its code. A gRPC status carries it anyway.
@@ -24,9 +26,14 @@ const OF_THE_CONNECTION: [HeaderName; 6] = [
 
 /// Removes what only nodes may say.
 pub(crate) fn take_private(headers: &mut HeaderMap) {
-    for name in [FORWARDED, RETRY_KEY, LEADER, REFUSAL] {
+    for name in [FORWARDED, RETRY_KEY, HOLDER, LEADER, REFUSAL] {
         headers.remove(name);
     }
+}
+
+/// Whether another node says that the caller is known and this node has what the request is about.
+pub(crate) fn take_holder(headers: &mut HeaderMap) -> bool {
+    headers.remove(HOLDER).is_some()
 }
 
 /// Removes what was about the connection the request came by.

@@ -13,6 +13,8 @@
 //! - **F4 honest**: when the patience is over after a try of unknown outcome, the answer says that, whatever came later.
 //! - **F5 private**: the headers nodes tell each other are taken from other nodes only, and never shown to clients.
 //! - **F6 bounded**: patience, waits, and what is kept of a request to send it again have limits.
+//! - **F7 uploads**: their bodies are not kept (`streamed.rs`): they are passed on once, and once more by the leader when
+//!   another node has the bytes.
 //!
 //! # Decisions
 //! - Whole requests are passed on, rather than commands: authentication, limits and errors stay one code, and a stream
@@ -27,6 +29,7 @@ mod headers;
 mod inside;
 mod protocol;
 mod reach;
+mod streamed;
 mod whereabouts;
 
 #[cfg(test)]
@@ -35,7 +38,7 @@ mod tests;
 pub(crate) use call::{Asked, Call, Effect, RetryKey, Route};
 pub(crate) use carry::{Lines, fits};
 pub(crate) use forwarder::Forwarder;
-pub(crate) use headers::take_private;
+pub(crate) use headers::{take_holder, take_private};
 pub(crate) use inside::routes;
 pub(crate) use protocol::Protocol;
 pub(crate) use reach::{Body, Reach, Unreachable, never_left};

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 58] = [
+const METHODS: [(&str, Route); 63] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -58,6 +58,12 @@ const METHODS: [(&str, Route); 58] = [
     // Slots and turns are the leader's.
     ("/steward.job.v1.JobService/ExplainTask", Route::Leader(Read)),
     ("/steward.job.v1.JobService/ReadBlob", Route::Leader(Read)),
+    // Uploads are passed on as they come (`http/upload/`), not kept to be made again.
+    ("/steward.blob.v1.BlobService/CreateUpload", Route::Here),
+    ("/steward.blob.v1.BlobService/GetUpload", Route::Here),
+    ("/steward.blob.v1.BlobService/EndUpload", Route::Here),
+    ("/steward.blob.v1.BlobService/UploadBlob", Route::Here),
+    ("/steward.blob.v1.BlobService/CreateBlobLink", Route::Leader(Read)),
     ("/steward.event.v1.EventService/Subscribe", Route::Replica),
     ("/steward.event.v1.EventService/ListEvents", Route::Leader(Read)),
     // A cursor is set to where it is already.
@@ -107,7 +113,11 @@ mod tests {
                         field.number() == 1 && field.name() == "account_id" && field.r#type() == Type::String
                     };
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    assert!(!method.client_streaming(), "{path} sends a stream, which cannot be kept to send it again");
+                    let is_kept = route_of(&path) != Route::Here;
+                    assert!(
+                        !(is_kept && method.client_streaming()),
+                        "{path} sends a stream, which cannot be kept to send it again"
+                    );
                     (path, input.field.iter().any(|field| account(&field)))
                 })
             })
@@ -121,7 +131,8 @@ mod tests {
         let offered: BTreeSet<&str> = contracts.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(known, offered);
         for (path, names_account) in &contracts {
-            assert_eq!(route_of(path) != Route::Here, *names_account, "{path}");
+            let is_of_upload = path.starts_with("/steward.blob.v1.") && path.contains("Upload");
+            assert_eq!(route_of(path) != Route::Here, *names_account && !is_of_upload, "{path}");
         }
         assert_eq!(route_of("/grpc.health.v1.Health/Check"), Route::Here);
     }

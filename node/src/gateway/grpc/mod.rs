@@ -7,6 +7,7 @@
 
 mod account;
 mod admin;
+mod blob;
 mod connection;
 mod endpoint;
 mod event;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use steward_proto::DESCRIPTORS;
 use steward_proto::account::v1::account_service_server::AccountServiceServer;
 use steward_proto::admin::v1::admin_service_server::AdminServiceServer;
+use steward_proto::blob::v1::blob_service_server::BlobServiceServer;
 use steward_proto::event::v1::event_service_server::EventServiceServer;
 use steward_proto::job::v1::job_service_server::JobServiceServer;
 use steward_proto::webhook::v1::webhook_service_server::WebhookServiceServer;
@@ -17,6 +18,7 @@ use tower::util::option_layer;
 
 use super::account::Accounts;
 use super::admin::{Admin, Operations};
+use super::blob::Blobs;
 use super::connection::{CallersLayer, incoming};
 use super::event::Events;
 use super::forward::ForwardLayer;
@@ -59,6 +61,7 @@ pub(crate) fn services(
     let webhooks = WebhookServiceServer::new(Webhooks(Arc::clone(&gateway)));
     let (tasks, slots) = (Arc::clone(&operations.tasks), operations.slots);
     let jobs = JobServiceServer::new(Jobs { gateway: Arc::clone(&gateway), tasks, slots });
+    let blobs = BlobServiceServer::new(Blobs(Arc::clone(&gateway)));
     let subscriptions = Subscriptions::new(subscriptions_max, stop);
     let to_all = SubscriptionsToAll::default();
     let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions, to_all });
@@ -68,6 +71,7 @@ pub(crate) fn services(
         .add_service(accounts.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(blobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(events.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }

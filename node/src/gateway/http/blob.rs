@@ -1,74 +1,120 @@
-//! `GET /v1/accounts/{id}/blobs/{hash}`: the bytes of a blob, streamed; one byte range if asked.
+//! `GET` and `HEAD /v1/accounts/{id}/blobs/{hash}`: the bytes of a blob, streamed, for a key or a signed link.
 
 use std::io::SeekFrom;
 
+use ::http::Method;
 use ::http::request::Parts;
 use futures_util::TryStreamExt as _;
-use http_body_util::{BodyExt as _, Either, StreamBody};
+use http_body_util::{BodyExt as _, Either, Empty, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, RANGE};
+use hyper::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue};
 use hyper::{Response, StatusCode};
+use steward_actors::blob::BlobHash;
+use steward_actors::domain::ids::AccountId;
+use steward_cluster::clock::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::reply::{Reply, nosniff};
+use super::range::{Asked, asked};
+use super::reply::{Reply, nosniff, problem};
 use super::serve::HttpState;
+use crate::gateway::Gateway;
+use crate::gateway::auth::{AccountReader, Link};
 use crate::gateway::blob::{Opened, chunks, open, unreadable};
-use crate::gateway::error::Refused;
+use crate::gateway::correlation::CorrelationId;
+use crate::gateway::error::{Code, Refused};
 
-pub(super) async fn read(state: &HttpState, head: &Parts, account: &str, hash: &str) -> Result<Reply, Refused> {
+pub(super) async fn read(
+    state: &HttpState,
+    head: &Parts,
+    account: &str,
+    hash: &str,
+    correlation: &CorrelationId,
+) -> Result<Reply, Refused> {
     let gateway = &state.gateway;
-    let caller = gateway.auth.authenticate(&head.headers)?;
-    let reader = caller.account_reader(&gateway.auth, account)?;
+    let reader = match signature_of(head.uri.query().unwrap_or_default()) {
+        Some(signature) => reader_by_link(gateway, account, hash, signature)?,
+        None => gateway.auth.authenticate(&head.headers)?.account_reader(&gateway.auth, account)?,
+    };
     let Opened { mut file, bytes } = open(gateway, &reader, hash).await?;
-    let asked = head.headers.get(RANGE).and_then(|range| range.to_str().ok());
-    let part = asked.and_then(|range| range_of(range, bytes));
-    let (first, length) = part.unwrap_or((0, bytes));
+    let etag = format!("\"{hash}\"");
+    let asked = asked(&head.headers, &etag, bytes);
+    let (first, length) = match asked {
+        Asked::All => (0, bytes),
+        Asked::Part { first, length } => (first, length),
+        Asked::Nothing => return Ok(unsatisfiable(bytes, correlation)),
+    };
     file.seek(SeekFrom::Start(first)).await.map_err(|error| unreadable(&error))?;
-    let frames = chunks(file.take(length)).map_ok(Frame::data);
-    let mut reply = Response::new(Either::Right(StreamBody::new(frames).boxed_unsync()));
+    let body = if head.method == Method::HEAD {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else {
+        StreamBody::new(chunks(file.take(length)).map_ok(Frame::data)).boxed_unsync()
+    };
+    let mut reply = Response::new(Either::Right(body));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(ETAG, HeaderValue::from_str(&format!("\"{hash}\"")).expect("a hash is of hex digits"));
-    if part.is_some() {
-        let range = format!("bytes {first}-{}/{bytes}", first + length - 1);
-        headers.insert(CONTENT_RANGE, HeaderValue::from_str(&range).expect("numbers are visible ASCII"));
+    // A link that a shared cache answers would outlive its time.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.insert(ETAG, HeaderValue::from_str(&etag).expect("a hash is of hex digits"));
+    if asked != Asked::All {
+        headers.insert(CONTENT_RANGE, content_range(&format!("{first}-{}", first + length - 1), bytes));
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(nosniff(reply))
 }
 
-/// First byte and length of a single range. Other forms are answered with the whole, as the standard allows.
-fn range_of(header: &str, bytes: u64) -> Option<(u64, u64)> {
-    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let (first, last) = match (first, last) {
-        ("", suffix) => (bytes.saturating_sub(suffix.parse().ok()?), bytes.checked_sub(1)?),
-        (first, "") => (first.parse().ok()?, bytes.checked_sub(1)?),
-        (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.min(bytes.checked_sub(1)?)),
-    };
-    (first <= last).then(|| (first, last - first + 1))
+fn unsatisfiable(bytes: u64, correlation: &CorrelationId) -> Reply {
+    let refused = Refused::new(Code::RangeUnsatisfiable, format!("the blob has {bytes} bytes"));
+    let mut reply = problem(&refused, correlation);
+    reply.headers_mut().insert(CONTENT_RANGE, content_range("*", bytes));
+    reply
+}
+
+fn content_range(range: &str, bytes: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("bytes {range}/{bytes}")).expect("numbers are visible ASCII")
+}
+
+/// What a link says of itself: until when, and its signature.
+type Signature<'a> = (&'a str, &'a str);
+
+/// None: the request brings a key.
+fn signature_of(query: &str) -> Option<Signature<'_>> {
+    let of = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let (expires, signature) = (of("expires"), of("signature"));
+    (expires.is_some() || signature.is_some()).then(|| (expires.unwrap_or_default(), signature.unwrap_or_default()))
+}
+
+fn reader_by_link(
+    gateway: &Gateway,
+    account: &str,
+    hash: &str,
+    (expires, signature): Signature<'_>,
+) -> Result<AccountReader, Refused> {
+    let invalid = || Refused::new(Code::LinkInvalid, "the signature of the link does not hold");
+    let account = AccountId::parse(account).map_err(|_| invalid())?;
+    let hash = BlobHash::parse(hash).ok_or_else(invalid)?;
+    // Any other way to write the number was not signed.
+    let expires_at = expires.parse().ok().filter(|at: &u64| at.to_string() == expires).ok_or_else(invalid)?;
+    let link = Link { account: &account, hash: &hash, expires_at: Timestamp(expires_at) };
+    link.reader(&gateway.auth, &gateway.sealer, signature, gateway.clock.now())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::range_of;
+    use super::*;
 
     #[test]
-    fn reads_single_ranges() {
-        for (header, want) in [
-            ("bytes=0-4", Some((0, 5))),
-            ("bytes=5-", Some((5, 5))),
-            ("bytes=-3", Some((7, 3))),
-            ("bytes=-30", Some((0, 10))),
-            ("bytes=8-99", Some((8, 2))),
-            ("bytes=10-", None),
-            ("bytes=4-2", None),
-            ("bytes=0-1,3-4", None),
-            ("lines=0-1", None),
+    fn a_link_says_its_time_and_signature() {
+        for (query, want) in [
+            ("expires=7&signature=ab", Some(("7", "ab"))),
+            ("signature=ab&expires=7&x=1", Some(("7", "ab"))),
+            ("expires=7", Some(("7", ""))),
+            ("signature=ab", Some(("", "ab"))),
+            ("xsignature=ab", None),
+            ("", None),
         ] {
-            assert_eq!(range_of(header, 10), want, "{header}");
+            assert_eq!(signature_of(query), want, "{query}");
         }
-        assert_eq!(range_of("bytes=0-", 0), None);
     }
 }

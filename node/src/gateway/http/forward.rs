@@ -15,6 +15,7 @@ use steward_actors::domain::ids::AccountId;
 use steward_actors::shard::shard_of;
 
 use super::reply::{Reply, ReplyBody, problem};
+use super::upload::note_passed;
 use super::{body, webhook};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::Refused;
@@ -57,7 +58,7 @@ pub(crate) async fn answer_node<F>(
 where
     F: Future<Output = Response<Body>>,
 {
-    match read(forwarder, body_bytes_max, request).await {
+    match read(forwarder, body_bytes_max, note_passed(request)).await {
         Read::Call(asked, head, body) => forwarder.answer_node(&Call::from_node(asked, head, body), here).await,
         Read::Unnamed(request) => here(request).await,
         Read::Refused(reply) => reply.map(Body::new),
@@ -110,7 +111,7 @@ fn account_of(head: &Parts) -> Option<(AccountId, Effect)> {
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
     match path.as_slice() {
         ["v1", "accounts", account, "events"] | ["v1", "accounts", account, "blobs", _]
-            if head.method == Method::GET =>
+            if head.method == Method::GET || head.method == Method::HEAD =>
         {
             Some((AccountId::parse(account).ok()?, Effect::Read))
         }

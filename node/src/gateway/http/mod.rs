@@ -19,12 +19,14 @@ mod events;
 mod forward;
 mod health;
 mod kept;
+mod range;
 mod reply;
 mod route;
 mod serve;
 mod source;
 mod tally;
 mod trial;
+mod upload;
 mod webhook;
 
 pub(crate) use forward::{answer_node, enter, refusal};
@@ -32,4 +34,7 @@ pub(crate) use kept::code_of;
 pub(crate) use serve::{HttpState, answer, serve};
 pub(crate) use source::{KnownSource, KnownSources, RefusingSource, VerifiedSource};
 pub(crate) use trial::{Trial, try_out};
+pub(crate) use upload::{
+    UPLOAD_BLOB, UPLOAD_EXPIRES_MS, UPLOAD_LENGTH, UPLOAD_OFFSET, answer as answer_upload, refused_of,
+};
 pub(crate) use webhook::{HookMetrics, PATH as HOOKS_PATH};

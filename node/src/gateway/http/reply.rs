@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
@@ -28,6 +28,11 @@ pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl I
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
+}
+
+/// What another node answered.
+pub(super) fn from_node(answer: Response<crate::gateway::forward::Body>) -> Reply {
+    answer.map(|body| Either::Right(body.map_err(io::Error::other).boxed_unsync()))
 }
 
 /// The same answer, marked as nothing a browser may guess at.
