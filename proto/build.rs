@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script its folder by the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let areas = ["account", "webhook", "job", "blob", "event", "admin", "record", "peer"];
+    let areas = ["account", "webhook", "job", "blob", "schedule", "event", "admin", "record", "peer"];
     let mut files: Vec<String> = areas.iter().map(|area| format!("steward/{area}/v1/{area}.proto")).collect();
     files.extend(["call", "feed", "work"].map(|file| format!("steward/peer/v1/{file}.proto")));
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -27,6 +27,13 @@ pub mod blob {
         tonic::include_proto!("steward.blob.v1");
     }
 }
+
+/// Schedules.
+pub mod schedule {
+    pub mod v1 {
+        tonic::include_proto!("steward.schedule.v1");
+    }
+}
 /// The feed.
 pub mod event {
     pub mod v1 {

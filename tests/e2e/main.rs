@@ -13,6 +13,7 @@ mod pipeline_faults;
 mod proxy;
 mod refusals;
 mod refusals_auth;
+mod schedules;
 mod storage;
 mod storage_damage;
 mod tools;

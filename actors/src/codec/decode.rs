@@ -7,7 +7,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, source, upload};
+use super::{endpoint, job, schedule, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, RefusedFor, RefusedRequest,
     ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
@@ -97,6 +97,10 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
         },
         Kind::BlobUploaded(e) => Event::BlobUploaded(upload::decode(e)),
         Kind::TaskLimitsSet(e) => Event::TaskLimitsSet { limits: job::decode_limits(&e)? },
+        Kind::ScheduleChanged(e) => Event::ScheduleChanged {
+            schedule: id("schedule", &e.schedule)?,
+            change: schedule::decode(e.change.ok_or(DecodeError::UnknownKind)?)?,
+        },
         Kind::TaskStarted(e) => {
             Event::TaskStarted { job: id("job", &e.job)?, task: task(&e.task)?, attempt: e.attempt, worker: e.worker }
         }

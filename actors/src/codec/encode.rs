@@ -8,7 +8,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, source, upload};
+use super::{endpoint, job, schedule, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, ReleaseReason, Role, SourceCreated,
     Trust, WebhookAccepted,
@@ -62,9 +62,7 @@ fn kind(event: &Event) -> Kind {
         Event::ApiKeyRevoked { key } => Kind::ApiKeyRevoked(wire::ApiKeyRevoked { key: id(key) }),
         Event::PlaybookPut { playbook, rule } => playbook_put(playbook, rule),
         Event::PlaybookDeleted { playbook } => Kind::PlaybookDeleted(wire::PlaybookDeleted { playbook: id(playbook) }),
-        Event::PlaybookFailed { playbook, reason } => {
-            Kind::PlaybookFailed(wire::PlaybookFailed { playbook: id(playbook), reason: reason.clone() })
-        }
+        Event::PlaybookFailed { playbook, reason } => playbook_failed(playbook, reason),
         Event::SourceCreated(created) => source_created(created),
         Event::SourceDeleted { source } => Kind::SourceDeleted(wire::SourceDeleted { source: id(source) }),
         Event::SourceChanged { source: changed, change } => {
@@ -111,6 +109,9 @@ fn kind(event: &Event) -> Kind {
         Event::JobChanged { job, change } => Kind::JobChanged(job::encode_changed(job, *change)),
         Event::BlobUploaded(uploaded) => Kind::BlobUploaded(upload::encode(uploaded)),
         Event::TaskLimitsSet { limits } => Kind::TaskLimitsSet(job::encode_limits(limits)),
+        Event::ScheduleChanged { schedule: changed, change } => {
+            Kind::ScheduleChanged(schedule::encode(changed, change))
+        }
         Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
         Event::TaskProgressed { job, task, attempt, permille, note } => {
             task_progressed(job, *task, *attempt, *permille, note)
@@ -154,6 +155,10 @@ fn playbook_put(playbook: &PlaybookId, rule: &Playbook) -> Kind {
         job_kind: rule.job.as_str().to_owned(),
         input_json: rule.input.to_string(),
     })
+}
+
+fn playbook_failed(playbook: &PlaybookId, reason: &str) -> Kind {
+    Kind::PlaybookFailed(wire::PlaybookFailed { playbook: id(playbook), reason: reason.to_owned() })
 }
 
 fn source_created(created: &SourceCreated) -> Kind {

@@ -152,6 +152,7 @@ fn needs_work(event: &Event) -> bool {
         | Event::TaskReleased { task, .. }
         | Event::AiCalled { task, .. } => is_new(task),
         Event::TaskLimitsSet { limits } => limits.running_max_by_kind.keys().any(|kind| is_new(&kind.whole())),
+        Event::ScheduleChanged { .. } => true,
         Event::AccountCreated { .. }
         | Event::ApiKeyCreated(_)
         | Event::ApiKeyRevoked { .. }

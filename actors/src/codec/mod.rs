@@ -14,6 +14,7 @@ mod entry;
 mod job;
 mod request;
 mod runs;
+mod schedule;
 mod source;
 mod upload;
 mod view;

@@ -14,10 +14,13 @@ use crate::domain::account::{
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES, Split};
 use crate::domain::pattern::Pattern;
+use crate::domain::schedule::{
+    Missed, Overlap, Planned, SKIP_REASONS, ScheduleChange, ScheduleSettings, Skipped, Taken, Ticked,
+};
 use crate::domain::task::{TASK_KINDS, TaskId, TaskKind, TaskLimits};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 31;
+pub(crate) const EVENT_KINDS: u32 = 32;
 pub(crate) const MARK_KINDS: u32 = 6;
 
 /// What events are made of.
@@ -210,6 +213,7 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
             content_type: if p.full { p.id.clone() } else { String::new() },
             name: p.text.clone(),
         }),
+        32 => Event::ScheduleChanged { schedule: p.id(), change: schedule_change(p) },
         29 => Event::JobChanged {
             job,
             change: [
@@ -250,6 +254,35 @@ fn options(p: &Parts) -> JobOptions {
     }
     let priority = PRIORITIES[p.pick % PRIORITIES.len()];
     JobOptions { priority, start_at: p.time(), deadline_at: p.time() }
+}
+
+fn schedule_change(p: &Parts) -> ScheduleChange {
+    let next = p.time().map(|tick| Planned { tick, due: Timestamp(p.number.saturating_add(1)) });
+    let settings = || ScheduleSettings {
+        expression: p.text.clone(),
+        time_zone: p.text.clone(),
+        job: p.kind(),
+        input: p.json(),
+        priority: PRIORITIES[p.pick % PRIORITIES.len()],
+        within_ms: p.number,
+        missed: [Missed::All, Missed::Latest, Missed::None][p.pick % 3],
+        overlap: [Overlap::Allow, Overlap::Skip][p.pick % 2],
+        smoothing_ms: u64::from(p.small),
+    };
+    match p.pick % 6 {
+        0 => ScheduleChange::Ticked(Ticked {
+            taken: vec![Taken { tick: Timestamp(p.number), job: p.id() }],
+            skipped: SKIP_REASONS
+                .map(|reason| Skipped { reason, count: p.number, first: Timestamp(1), last: Timestamp(p.number) })
+                .to_vec(),
+            next,
+        }),
+        1 => ScheduleChange::Created { settings: settings(), next },
+        2 => ScheduleChange::Updated { settings: settings(), next },
+        3 => ScheduleChange::Paused,
+        4 => ScheduleChange::Resumed { next },
+        _ => ScheduleChange::Deleted,
+    }
 }
 
 fn source_change(p: &Parts) -> SourceChange {

@@ -111,6 +111,7 @@ fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
     let p = Parts { full: false, ..Parts::fixed() };
     let of = |event: Event| Decision { events: vec![event], marks: vec![], ..decision(&p) }.format();
     assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
+    assert_eq!(of(event(31, &p)), Format::WORK);
     let urgent = Parts { pick: 3, ..p.clone() };
     assert_eq!((of(event(15, &urgent)), of(event(24, &urgent))), (Format::JOBS, Format::JOBS));
 }

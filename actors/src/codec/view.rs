@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use super::{job, upload};
+use super::{job, schedule, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, JobChange, ReleaseReason, SourceChange,
 };
@@ -42,6 +42,7 @@ pub fn event_type(event: &Event) -> String {
         Event::JobChanged { change, .. } => job::change_type(*change),
         Event::BlobUploaded(_) => "blob.uploaded",
         Event::TaskLimitsSet { .. } => "account.task_limits_set",
+        Event::ScheduleChanged { change, .. } => schedule::change_type(change),
         Event::TaskStarted { .. } => "task.started",
         Event::TaskProgressed { .. } => "task.progressed",
         Event::TaskCheckpointed { .. } => "task.checkpointed",
@@ -98,6 +99,7 @@ pub fn data_json(event: &Event) -> Value {
         Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
         Event::TaskLimitsSet { limits } => json!(limits),
         Event::BlobUploaded(uploaded) => upload::shown(uploaded),
+        Event::ScheduleChanged { schedule: changed, change } => schedule::change_json(changed, change),
         Event::TaskStarted { job, task, attempt, worker } => {
             attempt_of(job, *task, *attempt, json!({"worker": worker}))
         }

@@ -189,6 +189,7 @@ impl Observer for DeliveryBoard {
             | Event::JobChanged { .. }
             | Event::TaskLimitsSet { .. }
             | Event::BlobUploaded(_)
+            | Event::ScheduleChanged { .. }
             | Event::JobSucceeded { .. }
             | Event::JobFailed { .. }
             | Event::JobCancelled { .. }

@@ -65,6 +65,8 @@ pub type PlaybookId = Id<of::Playbook>;
 pub type JobId = Id<of::Job>;
 /// A named subscriber whose cursor the shard keeps.
 pub type ConsumerId = Id<of::Consumer>;
+/// A rule "at these times, do this job".
+pub type ScheduleId = Id<of::Schedule>;
 /// An API key, without its secret.
 pub type KeyId = Id<of::Key>;
 
@@ -82,6 +84,8 @@ pub mod of {
     pub enum Job {}
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Consumer {}
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Schedule {}
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum Key {}
 }

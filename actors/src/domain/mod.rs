@@ -6,6 +6,7 @@ pub mod account;
 pub mod ids;
 pub mod job;
 pub mod pattern;
+pub mod schedule;
 pub mod search;
 pub mod task;
 pub mod webhook;

@@ -113,6 +113,9 @@ pub(crate) fn weight(command: &Command) -> usize {
         Command::KeepRefused { sealed_request, .. } => sealed_request.len(),
         Command::CreateJob { .. }
         | Command::RestartJob { .. }
+        | Command::CreateSchedule { .. }
+        | Command::UpdateSchedule { .. }
+        | Command::FireSchedule { .. }
         | Command::ReportSuccess { .. }
         | Command::ReportCheckpoint { .. } => JSON_BYTES_MAX,
         Command::CreateAccount { .. }
@@ -140,6 +143,9 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::ExpireJob { .. }
         | Command::SetTaskLimits { .. }
         | Command::RecordUpload(_)
+        | Command::PauseSchedule { .. }
+        | Command::ResumeSchedule { .. }
+        | Command::DeleteSchedule { .. }
         | Command::StartTask { .. }
         | Command::ReportProgress { .. }
         | Command::ReportAiCall { .. }

@@ -66,7 +66,7 @@ async fn fall_due(node: &Node) {
 async fn fell_due(node: &Node, timer: Timer) {
     let asked = Asked {
         command: timer.command(),
-        actor: "system".to_owned(),
+        actor: timer.actor(),
         correlation_id: "timer".to_owned(),
         causation_seq: 0,
         idempotency: None,

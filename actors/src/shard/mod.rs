@@ -9,6 +9,7 @@ mod barriers;
 mod comparing;
 mod consumers;
 mod digest;
+mod due;
 mod endpoint_rows;
 mod entries;
 mod followers;

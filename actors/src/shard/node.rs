@@ -166,10 +166,11 @@ impl Node {
     /// This node leads the shard from now on.
     pub(crate) fn lead(self: &Arc<Self>, shard: ShardId, term: Term) {
         let lead = Lead::start(Arc::clone(self), self.driver().clone(), shard, term);
+        self.put_lead(shard, Some(lead));
+        // Behind it: one that is due at once must find the lead.
         if let Err(error) = self.timers.load(shard, &self.reads(), &*self.clock) {
             tracing::error!(shard = shard.0, error = %error, "the timers of a shard cannot be read");
         }
-        self.put_lead(shard, Some(lead));
         self.observers.iter().for_each(|observer| observer.led(shard));
     }
 

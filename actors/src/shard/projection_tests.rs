@@ -22,13 +22,14 @@ use crate::domain::account::{
     ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust,
     WebhookAccepted, decide,
 };
-use crate::domain::ids::{AccountId, EndpointId, Id, JobId, SourceId};
+use crate::domain::ids::{AccountId, EndpointId, Id, JobId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, Priority};
 use crate::domain::pattern::Pattern;
+use crate::domain::schedule::{Missed, Overlap, ScheduleSettings};
 use crate::domain::task::{TaskKind, TaskLimits};
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 36;
+const COMMANDS: u8 = 38;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -184,6 +185,7 @@ impl Model {
                 },
             },
             35 => Command::RecordUpload(uploaded(a, b)),
+            36 | 37 => self.schedule_command(a, b),
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
             _ => self.task_command(op, a, b),
@@ -223,6 +225,30 @@ impl Model {
             2 => Command::ExpireJob { job },
             3 | 4 => Command::RestartJob { job, from: Some(*tasks[usize::from(b / 8) % tasks.len()]) },
             _ => Command::RestartJob { job, from: None },
+        }
+    }
+
+    /// A command about a schedule; most often a tick that is due.
+    fn schedule_command(&self, a: u8, b: u8) -> Command {
+        let schedule: ScheduleId = id("schedule", a);
+        let settings = || ScheduleSettings {
+            expression: format!("*/{} * * * *", b % 3 + 1),
+            time_zone: String::new(),
+            job: JobKind::Single(TaskKind::Search),
+            input: json!({"query": b.to_string()}),
+            priority: Priority::USUAL,
+            within_ms: 0,
+            missed: [Missed::All, Missed::Latest, Missed::None][usize::from(b % 3)],
+            overlap: [Overlap::Allow, Overlap::Skip][usize::from(b % 2)],
+            smoothing_ms: u64::from(b),
+        };
+        match (self.account.schedules.get(&schedule).map(|state| state.next), b % 8) {
+            (None, _) => Command::CreateSchedule { schedule, settings: settings() },
+            (Some(_), 0) => Command::UpdateSchedule { schedule, settings: settings() },
+            (Some(_), 1) => Command::PauseSchedule { schedule },
+            (Some(_), 2) => Command::ResumeSchedule { schedule },
+            (Some(_), 3) => Command::DeleteSchedule { schedule },
+            (Some(next), _) => Command::FireSchedule { schedule, tick: next.unwrap().tick },
         }
     }
 

@@ -19,8 +19,9 @@ use crate::blob::BlobHash;
 use crate::codec::{Barrier, decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Pending, Source, WebhookAccepted};
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, SourceId, of};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, ScheduleId, SourceId, of};
 use crate::domain::job::Job;
+use crate::domain::schedule::Schedule;
 use crate::domain::task::TaskLimits;
 
 /// Rows read from the store at a time when all of a shard's are wanted.
@@ -301,6 +302,17 @@ impl Reads {
             Ok(())
         })?;
         Ok(endpoints)
+    }
+
+    /// All schedules of a shard, for its timers once the shard is led.
+    pub(crate) fn schedules(&self, shard: ShardId) -> Result<Vec<(AccountId, ScheduleId, Schedule)>, ReadError> {
+        let mut schedules = vec![];
+        self.each(shard, Family::Schedule, |place, name, value| {
+            let (schedule, state) = row::<of::Schedule, Schedule>(place, Family::Schedule, name, value)?;
+            schedules.push((place.account.clone(), schedule, state));
+            Ok(())
+        })?;
+        Ok(schedules)
     }
 
     /// The log index up to which a consumer of everything has acknowledged a shard.

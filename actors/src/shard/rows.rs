@@ -11,7 +11,7 @@
 //! | `Feed` | seq | `FeedEvent` of record.proto |
 //! | `Delivery` | source · 0 · delivery id | [`Remembered`] |
 //! | `Answer` | idempotency key | [`Remembered`], then the fingerprint and the id of the answer |
-//! | `Key`, `Source`, `Endpoint`, `Playbook` | its id | JSON |
+//! | `Key`, `Source`, `Endpoint`, `Playbook`, `Schedule` | its id | JSON |
 //! | `Job` | job id | JSON, open or ended |
 //! | `JobBySeq` | seq of its request | job id |
 //! | `OpenJob` | job id | – |
@@ -76,6 +76,7 @@ pub(crate) enum Family {
     Request,
     Refused,
     TaskLimits,
+    Schedule,
 }
 
 /// Bytes before the account in a key.
@@ -113,6 +114,7 @@ impl Family {
             Self::Request => 24,
             Self::Refused => 25,
             Self::TaskLimits => 26,
+            Self::Schedule => 27,
         }
     }
 
@@ -145,6 +147,7 @@ impl Family {
             Self::Request => "kept request",
             Self::Refused => "refused request",
             Self::TaskLimits => "task limits",
+            Self::Schedule => "schedule",
         }
     }
 }

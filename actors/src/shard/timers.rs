@@ -1,5 +1,5 @@
-//! Durable timers: back-offs and delays of tasks, and deadlines of jobs. They are rows of open jobs; this is the order they
-//! fall due in.
+//! Durable timers: back-offs and delays of tasks, deadlines of jobs, and ticks of schedules. They are rows of open jobs and
+//! schedules; this is the order they fall due in, and [`super::due`] says what then.
 //!
 //! Here they go by monotonic time, so that a wall clock that is set neither holds nor hurries them. Only a node that
 //! begins to lead finds out by wall time how long is left, and takes the account's own time when that is later.
@@ -9,16 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::Value;
 use steward_cluster::clock::{Clock, Timestamp};
 use steward_cluster::ids::ShardId;
 use tokio::sync::Notify;
 
+use super::due::{Due, Owner};
 use super::{ReadError, Reads};
-use crate::domain::account::{Command, Event, ReleaseReason, TaskRef};
-use crate::domain::ids::{AccountId, JobId};
-use crate::domain::job::{Job, Task, TaskState};
-use crate::domain::task::TaskId;
+use crate::domain::account::{Command, Event};
+use crate::domain::ids::AccountId;
 
 /// Timers handed out at a time.
 const DUE_MAX: usize = 256;
@@ -29,36 +27,27 @@ pub(crate) struct Timer {
     pub(crate) due: Duration,
     pub(crate) shard: ShardId,
     pub(crate) account: AccountId,
-    job: JobId,
-    /// None: the job's deadline.
-    wait: Option<Wait>,
-}
-
-/// What an attempt at a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Wait {
-    task: TaskId,
-    attempt: u32,
-    /// For the start of its job; otherwise for the end of its back-off.
-    is_delay: bool,
+    what: Due,
 }
 
 impl Timer {
-    fn of_job(&self) -> (AccountId, JobId) {
-        (self.account.clone(), self.job.clone())
+    fn owner(&self) -> (AccountId, Owner) {
+        (self.account.clone(), self.what.owner())
     }
 
     /// What is asked of the account when it falls due.
     pub(crate) fn command(&self) -> Command {
-        let job = self.job.clone();
-        let Some(Wait { task, attempt, is_delay }) = self.wait else { return Command::ExpireJob { job } };
-        let reason = if is_delay { ReleaseReason::DelayOver } else { ReleaseReason::BackOffOver };
-        Command::ReleaseTask { task: TaskRef { job, task, attempt }, reason }
+        self.what.command()
+    }
+
+    /// Who asks.
+    pub(crate) fn actor(&self) -> String {
+        self.what.actor()
     }
 }
 
-/// The timers of the shards this node leads. A timer whose task has moved on does nothing when it falls due; those of a job
-/// that ended go with it, since a deadline may be a year ahead.
+/// The timers of the shards this node leads. A timer whose task or schedule has moved on does nothing when it falls due;
+/// those of a job that ended go with it, since a deadline may be a year ahead.
 #[derive(Default)]
 pub(crate) struct Timers {
     waiting: Mutex<Waiting>,
@@ -69,13 +58,13 @@ pub(crate) struct Timers {
 #[derive(Default)]
 struct Waiting {
     by_due: BTreeSet<Timer>,
-    by_job: HashMap<(AccountId, JobId), Vec<Timer>>,
+    by_owner: HashMap<(AccountId, Owner), Vec<Timer>>,
 }
 
 impl Waiting {
     fn insert(&mut self, timer: Timer) {
         if self.by_due.insert(timer.clone()) {
-            self.by_job.entry(timer.of_job()).or_default().push(timer);
+            self.by_owner.entry(timer.owner()).or_default().push(timer);
         }
     }
 
@@ -83,44 +72,37 @@ impl Waiting {
     fn pop_due(&mut self, now: Duration) -> Option<Timer> {
         self.by_due.first().filter(|first| first.due <= now)?;
         let first = self.by_due.pop_first()?;
-        let job = first.of_job();
-        if let Some(of_job) = self.by_job.get_mut(&job) {
-            of_job.retain(|timer| *timer != first);
-            if of_job.is_empty() {
-                self.by_job.remove(&job);
+        let owner = first.owner();
+        if let Some(owned) = self.by_owner.get_mut(&owner) {
+            owned.retain(|timer| *timer != first);
+            if owned.is_empty() {
+                self.by_owner.remove(&owner);
             }
         }
         Some(first)
     }
 
-    fn drop_job(&mut self, account: &AccountId, job: &JobId) {
-        for timer in self.by_job.remove(&(account.clone(), job.clone())).unwrap_or_default() {
+    fn drop_owner(&mut self, owner: &(AccountId, Owner)) {
+        for timer in self.by_owner.remove(owner).unwrap_or_default() {
             self.by_due.remove(&timer);
         }
     }
 
     fn drop_shard(&mut self, shard: ShardId) {
         self.by_due.retain(|timer| timer.shard != shard);
-        self.by_job.retain(|_, timers| timers.first().is_some_and(|timer| timer.shard != shard));
+        self.by_owner.retain(|_, timers| timers.first().is_some_and(|timer| timer.shard != shard));
     }
 }
 
 impl Timers {
-    /// Notes the timers that an event of this time sets, if it does.
+    /// Notes the timers that an event of this time sets or ends, if it does.
     pub(crate) fn note(&self, shard: ShardId, account: &AccountId, at: Timestamp, event: &Event, clock: &dyn Clock) {
-        let set = |job: &JobId, wait: Option<Wait>, ends_at: Timestamp| {
-            let (account, job, due) = (account.clone(), job.clone(), clock.monotonic() + ends_at.since(at));
-            self.add(Timer { due, shard, account, job, wait });
-        };
-        if let Event::TaskFailed { job, task, attempt, retry_at: Some(retry_at), .. } = event {
-            set(job, Some(Wait { task: *task, attempt: *attempt, is_delay: false }), *retry_at);
-        } else if let Event::JobRequested { job, kind, options, .. } = event
-            && !options.is_usual()
-        {
-            let requested = Job::requested(*kind, Value::Null, 0, 0, at).with_options(*options);
-            waits_of(&requested).for_each(|(wait, ends_at)| set(job, wait, ends_at));
-        } else if let Event::JobSucceeded { job } | Event::JobFailed { job, .. } | Event::JobCancelled { job } = event {
-            self.waiting.lock().drop_job(account, job);
+        if let Some(owner) = Due::ended_by(event) {
+            self.waiting.lock().drop_owner(&(account.clone(), owner));
+        }
+        for (what, ends_at) in Due::set_by(event, at) {
+            let due = clock.monotonic() + ends_at.since(at);
+            self.add(Timer { due, shard, account: account.clone(), what });
         }
     }
 
@@ -142,15 +124,12 @@ impl Timers {
         self.waiting.lock().by_due.first().map(|timer| timer.due)
     }
 
-    /// Finds the timers of a shard in its open jobs.
+    /// Finds the timers of a shard in its rows.
     pub(crate) fn load(&self, shard: ShardId, reads: &Reads, clock: &dyn Clock) -> Result<(), ReadError> {
-        for (account, job, state) in reads.open_jobs(shard)? {
+        for (account, what, ends_at) in Due::of_shard(shard, reads)? {
             let now = clock.now().max(reads.newest_at(&account)?);
-            for (wait, ends_at) in waits_of(&state) {
-                let (account, job) = (account.clone(), job.clone());
-                let due = clock.monotonic() + ends_at.since(now);
-                self.add(Timer { due, shard, account, job, wait });
-            }
+            let due = clock.monotonic() + ends_at.since(now);
+            self.add(Timer { due, shard, account, what });
         }
         Ok(())
     }
@@ -167,25 +146,15 @@ impl Timers {
     }
 }
 
-/// What an open job waits for, each with the time that ends it.
-fn waits_of(job: &Job) -> impl Iterator<Item = (Option<Wait>, Timestamp)> + '_ {
-    let wait = |(kind, task): (&TaskId, &Task)| {
-        let is_delay = task.state == TaskState::Delayed;
-        let waits = is_delay || task.state == TaskState::BackingOff;
-        let wait = Wait { task: *kind, attempt: task.attempt, is_delay };
-        waits.then(|| (Some(wait), task.retry_at.unwrap_or_default()))
-    };
-    let deadline = job.options.deadline_at.map(|deadline_at| (None, deadline_at));
-    job.tasks.iter().filter_map(wait).chain(deadline)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
     use steward_cluster::clock::ManualClock;
 
     use super::*;
+    use crate::domain::ids::{JobId, ScheduleId};
     use crate::domain::job::{JobKind, JobOptions};
+    use crate::domain::schedule::{Planned, ScheduleChange, Ticked};
     use crate::domain::task::TaskKind;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -213,7 +182,37 @@ mod tests {
         let left = timers.due(LONG);
         assert_eq!(left.iter().map(Timer::command).collect::<Vec<_>>(), [Command::ExpireJob { job: job(3) }]);
         let waiting = timers.waiting.lock();
-        assert!(waiting.by_due.is_empty() && waiting.by_job.is_empty(), "nothing is left behind");
+        assert!(waiting.by_due.is_empty() && waiting.by_owner.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_schedule_has_one_timer_that_follows_its_changes() {
+        let (timers, clock) = (Timers::default(), ManualClock::new(NOW));
+        let acme = AccountId::parse("acme").unwrap();
+        let schedule = ScheduleId::parse("nightly").unwrap();
+        let at = |ms: u64| Timestamp(NOW.0 + ms);
+        let next = |ms: u64| Some(Planned { tick: at(ms), due: at(ms + 500) });
+        let note = |change: ScheduleChange| {
+            let event = Event::ScheduleChanged { schedule: schedule.clone(), change };
+            timers.note(ShardId(1), &acme, NOW, &event, &clock);
+        };
+        let due = |ms: u64| {
+            let due = timers.due(clock.monotonic() + Duration::from_millis(ms));
+            due.iter().map(|timer| (timer.command(), timer.actor())).collect::<Vec<_>>()
+        };
+        let fires = |ms: u64| {
+            vec![(Command::FireSchedule { schedule: schedule.clone(), tick: at(ms) }, "schedule:nightly".to_owned())]
+        };
+        note(ScheduleChange::Resumed { next: next(1_000) });
+        note(ScheduleChange::Resumed { next: next(2_000) });
+        assert_eq!((due(2_499), due(2_500), due(9_000)), (vec![], fires(2_000), vec![]));
+        note(ScheduleChange::Ticked(Ticked { next: next(3_000), ..Ticked::default() }));
+        note(ScheduleChange::Paused);
+        assert_eq!(due(9_000), []);
+        note(ScheduleChange::Resumed { next: next(3_000) });
+        assert_eq!(due(9_000), fires(3_000));
+        note(ScheduleChange::Deleted);
+        assert!(timers.waiting.lock().by_owner.is_empty(), "nothing is left behind");
     }
 
     #[test]
@@ -221,10 +220,11 @@ mod tests {
         let (timers, clock) = (Timers::default(), ManualClock::new(NOW));
         for (shard, account) in [(1, "acme"), (2, "globex")] {
             let (job, account) = (JobId::parse("search-1").unwrap(), AccountId::parse(account).unwrap());
-            timers.add(Timer { due: clock.monotonic(), shard: ShardId(shard), account, job, wait: None });
+            let what = Due::Deadline { job };
+            timers.add(Timer { due: clock.monotonic(), shard: ShardId(shard), account, what });
         }
         timers.drop_shard(ShardId(1));
         assert_eq!(timers.due(LONG).iter().map(|timer| timer.shard.0).collect::<Vec<_>>(), [2]);
-        assert!(timers.waiting.lock().by_job.is_empty());
+        assert!(timers.waiting.lock().by_owner.is_empty());
     }
 }

@@ -9,7 +9,9 @@ use super::rows::{Family, Head, Place};
 use super::{ReadError, endpoint_rows};
 use crate::codec::{index_of_feed_row, time_of_feed_row};
 use crate::domain::account::Account;
-use crate::domain::account::limits::{ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SOURCES_MAX};
+use crate::domain::account::limits::{
+    ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SCHEDULES_MAX, SOURCES_MAX,
+};
 use crate::domain::ids::{JobId, of};
 use crate::domain::job::Job;
 
@@ -29,6 +31,8 @@ pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account,
     account.playbooks =
         place.read_all::<of::Playbook, _>(store, Family::Playbook, PLAYBOOKS_MAX)?.into_iter().collect();
     account.jobs = open_jobs(store, place)?.into_iter().collect();
+    account.schedules =
+        place.read_all::<of::Schedule, _>(store, Family::Schedule, SCHEDULES_MAX)?.into_iter().collect();
     account.task_limits = place.read(store, Family::TaskLimits, "")?.unwrap_or_default();
     Ok((account, last_at))
 }

@@ -44,6 +44,7 @@ impl Observer for TaskBoard {
             | Event::EndpointChanged { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
+            | Event::ScheduleChanged { .. }
             | Event::TaskProgressed { .. }
             | Event::TaskCheckpointed { .. }
             | Event::TaskStarted { .. }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::harness::{Seen, Setup, Watching, account, asked, founded, until, webhook};
 use serde_json::json;
 use steward_actors::domain::account::{Command, Event, Rejection, ReleaseReason, RetryAsked, TaskRef};
-use steward_actors::domain::ids::{AccountId, JobId};
-use steward_actors::domain::job::{Failure, JobKind, JobOptions, TaskState};
+use steward_actors::domain::ids::{AccountId, JobId, ScheduleId};
+use steward_actors::domain::job::{Failure, JobKind, JobOptions, Priority, TaskState};
+use steward_actors::domain::schedule::{Missed, Overlap, ScheduleChange, ScheduleSettings};
 use steward_actors::domain::task::TaskKind;
-use steward_actors::shard::{ExecuteError, Shards, shard_of};
+use steward_actors::shard::{ExecuteError, Shards, ShardsConfig, shard_of};
 use steward_cluster::clock::{ManualClock, Timestamp};
 use steward_cluster::format::Format;
 use tokio::sync::mpsc;
@@ -111,6 +112,89 @@ async fn a_job_starts_at_its_time_and_fails_at_its_deadline_after_a_restart_too(
     let expired =
         |event: &Event| matches!(event, Event::JobFailed { failure, .. } if failure.code == "deadline_exceeded");
     wait_for(&mut seen, "the job fails", expired).await;
+    shards.stop().await;
+}
+
+fn hourly(missed: Missed) -> ScheduleSettings {
+    ScheduleSettings {
+        expression: "0 * * * *".to_owned(),
+        time_zone: String::new(),
+        job: JobKind::Single(TaskKind::Search),
+        input: json!({"query": "q"}),
+        priority: Priority::USUAL,
+        within_ms: 0,
+        missed,
+        overlap: Overlap::Allow,
+        smoothing_ms: 0,
+    }
+}
+
+/// A full hour.
+const NOON: Timestamp = Timestamp(500_004 * 3_600_000);
+
+#[tokio::test]
+async fn schedules_wake_their_accounts_and_tick_once_over_crashes_and_gaps() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOON));
+    let (sender, mut seen) = mpsc::channel(1000);
+    let observers: Vec<Arc<dyn steward_actors::shard::Observer>> = vec![Arc::new(Watching(sender))];
+    let config = ShardsConfig { accounts_live_max: 1, ..ShardsConfig::default() };
+    let setup =
+        || Setup { clock: clock.clone(), observers: observers.clone(), config: config.clone(), ..Setup::default() };
+    let shards = setup().start(folder.path()).await;
+    let acme = founded(&shards, "acme").await;
+    let schedule = ScheduleId::parse("report").unwrap();
+    let create = |missed| asked(Command::CreateSchedule { schedule: schedule.clone(), settings: hourly(missed) });
+    let early = shards.execute(&acme, create(Missed::All)).await;
+    let not_yet = Rejection::NotYet { format: Format::WORK.0 };
+    assert!(matches!(early, Err(ExecuteError::Rejected(no)) if no == not_yet), "older nodes could not read it");
+    shards.raise(shards.shard_of(&acme), Format::WORK).await.unwrap();
+    shards.execute(&acme, create(Missed::All)).await.unwrap();
+    founded(&shards, "globex").await;
+    assert_eq!(shards.live_accounts(), 1, "acme sleeps");
+
+    let ticks = |event: &Event, want: &[u64]| {
+        let Event::ScheduleChanged { change: ScheduleChange::Ticked(ticked), .. } = event else { return false };
+        let hours: Vec<_> = ticked.taken.iter().map(|taken| (taken.tick.0 - NOON.0) / 3_600_000).collect();
+        assert_eq!((hours.as_slice(), ticked.skipped.len()), (want, 0));
+        true
+    };
+    clock.advance(Duration::from_secs(3_600));
+    wait_for(&mut seen, "the first tick", |event| ticks(event, &[1])).await;
+    shards.crash().await;
+    // Away for three ticks, and killed again as soon as they are decided.
+    clock.advance(Duration::from_secs(3 * 3_600 + 1_800));
+    let shards = setup().start(folder.path()).await;
+    wait_for(&mut seen, "the ticks that were missed", |event| ticks(event, &[2, 3, 4])).await;
+    shards.crash().await;
+    let shards = setup().start(folder.path()).await;
+    clock.advance(Duration::from_secs(1_800));
+    wait_for(&mut seen, "the next tick", |event| ticks(event, &[5])).await;
+    let feed = shards.reads().events(&acme, 0, 1_000).unwrap();
+    let requested = feed.iter().filter(|entry| matches!(entry.event, Event::JobRequested { .. }));
+    let told: Vec<_> = requested.map(|entry| (entry.seq, entry.causation_seq, entry.actor.as_str())).collect();
+    let actor = "schedule:report";
+    assert_eq!(told, [(5, 4, actor), (7, 6, actor), (8, 6, actor), (9, 6, actor), (11, 10, actor)]);
+    let state = shards.reads().account(&acme).unwrap().unwrap().schedules.remove(&schedule).unwrap();
+    assert_eq!((state.taken, state.last_job.unwrap().as_str()), (5, "search-11"));
+
+    // While it is paused nothing happens; the last tick of the pause makes a job when it is over.
+    let settings = hourly(Missed::Latest);
+    for command in [
+        Command::UpdateSchedule { schedule: schedule.clone(), settings },
+        Command::PauseSchedule { schedule: schedule.clone() },
+    ] {
+        shards.execute(&acme, asked(command)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(3 * 3_600));
+    shards.execute(&acme, asked(webhook("d"))).await.unwrap();
+    assert_eq!(shards.reads().account(&acme).unwrap().unwrap().schedules[&schedule].taken, 5);
+    shards.execute(&acme, asked(Command::ResumeSchedule { schedule: schedule.clone() })).await.unwrap();
+    let last_of_the_pause = |event: &Event| {
+        let Event::ScheduleChanged { change: ScheduleChange::Ticked(ticked), .. } = event else { return false };
+        (ticked.taken.len(), ticked.taken[0].tick.0, ticked.skipped[0].count) == (1, NOON.0 + 8 * 3_600_000, 2)
+    };
+    wait_for(&mut seen, "the last tick of the pause", last_of_the_pause).await;
     shards.stop().await;
 }
 

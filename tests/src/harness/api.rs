@@ -9,6 +9,7 @@ use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::event::v1::{Event, ListEventsRequest};
 use steward_proto::job::v1::job_service_client::JobServiceClient;
 use steward_proto::job::v1::{CancelJobRequest, CreateJobRequest, GetJobRequest, Job, ReadBlobRequest, Task};
+use steward_proto::schedule::v1::schedule_service_client::ScheduleServiceClient;
 use steward_proto::webhook::v1::webhook_service_client::WebhookServiceClient;
 use steward_proto::webhook::v1::{CreateEndpointRequest, CreateSourceRequest, Endpoint, ListEndpointsRequest};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -73,6 +74,10 @@ impl Api {
     #[must_use]
     pub fn blobs(&self) -> BlobServiceClient<Line> {
         BlobServiceClient::new(self.0.clone())
+    }
+
+    pub fn schedules(&self) -> ScheduleServiceClient<Line> {
+        ScheduleServiceClient::new(self.0.clone())
     }
 
     #[must_use]

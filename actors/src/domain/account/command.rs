@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use steward_cluster::clock::Timestamp;
 
 use super::event::{
     AiCalled, ApiKeyCreated, EndpointCreated, RefusedFor, ReleaseReason, SourceCreated, WebhookAccepted,
 };
 use super::state::{EndpointSettings, Playbook, SourceSettings};
 use super::upload::BlobUploaded;
-use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
+use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
+use crate::domain::schedule::ScheduleSettings;
 use crate::domain::task::{TaskId, TaskLimits};
 
 /// One attempt at one task: the fence of everything its worker reports.
@@ -167,6 +169,34 @@ pub enum Command {
     /// A client's file is here in whole.
     #[serde(skip)]
     RecordUpload(BlobUploaded),
+    #[serde(skip)]
+    CreateSchedule {
+        schedule: ScheduleId,
+        settings: ScheduleSettings,
+    },
+    #[serde(skip)]
+    UpdateSchedule {
+        schedule: ScheduleId,
+        settings: ScheduleSettings,
+    },
+    #[serde(skip)]
+    PauseSchedule {
+        schedule: ScheduleId,
+    },
+    #[serde(skip)]
+    ResumeSchedule {
+        schedule: ScheduleId,
+    },
+    #[serde(skip)]
+    DeleteSchedule {
+        schedule: ScheduleId,
+    },
+    /// A tick of a schedule is due.
+    #[serde(skip)]
+    FireSchedule {
+        schedule: ScheduleId,
+        tick: Timestamp,
+    },
     /// A worker takes the lease of a ready task.
     StartTask {
         job: JobId,

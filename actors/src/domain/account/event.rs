@@ -6,9 +6,10 @@ use steward_cluster::clock::Timestamp;
 
 use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
 use super::upload::BlobUploaded;
-use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
+use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, JobKind, JobOptions, Split};
 use crate::domain::pattern::Pattern;
+use crate::domain::schedule::ScheduleChange;
 use crate::domain::task::{TaskId, TaskLimits};
 
 /// A webhook whose signature held.
@@ -280,6 +281,10 @@ pub enum Event {
         limits: TaskLimits,
     },
     BlobUploaded(BlobUploaded),
+    ScheduleChanged {
+        schedule: ScheduleId,
+        change: ScheduleChange,
+    },
     TaskStarted {
         job: JobId,
         task: TaskId,

@@ -13,6 +13,7 @@ use super::state::{
 };
 use crate::domain::ids::{EndpointId, JobId};
 use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
+use crate::domain::schedule::Schedule;
 use crate::domain::task::TaskId;
 
 impl Account {
@@ -58,6 +59,11 @@ impl Account {
                 self.jobs.remove(job);
             }
             Event::TaskLimitsSet { limits } => self.task_limits.clone_from(limits),
+            Event::ScheduleChanged { schedule, change } => {
+                if let Some(state) = Schedule::changed(self.schedules.remove(schedule), at, change) {
+                    self.schedules.insert(schedule.clone(), state);
+                }
+            }
             Event::JobChanged { job, .. }
             | Event::TaskStarted { job, .. }
             | Event::TaskProgressed { job, .. }
@@ -313,6 +319,7 @@ impl Job {
             | Event::JobRequested { .. }
             | Event::TaskLimitsSet { .. }
             | Event::BlobUploaded(_)
+            | Event::ScheduleChanged { .. }
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }

@@ -24,6 +24,18 @@ pub const ENDPOINTS_MAX: usize = 100;
 pub const PATTERNS_MAX: usize = 32;
 /// Playbooks of an account.
 pub const PLAYBOOKS_MAX: usize = 100;
+/// Schedules of an account.
+pub const SCHEDULES_MAX: usize = 100;
+/// The longest window that ticks are spread over.
+pub const SMOOTHING_MS_MAX: u64 = 24 * 3_600 * 1_000;
+/// How long after it was due a tick is taken before it counts as missed: a change of leaders takes seconds.
+pub const TICK_LATE_MS_MAX: u64 = 60 * 1_000;
+/// Missed ticks that are made up for, the newest ones.
+pub const CATCH_UP_TICKS_MAX: usize = 100;
+/// Ticks that one decision takes; the next one follows at once.
+pub const TICKS_AT_ONCE_MAX: usize = 10;
+/// Skipped ticks that one decision counts.
+pub const SKIPPED_COUNTED_MAX: usize = 1_000;
 /// Jobs of an account that have not ended.
 pub const OPEN_JOBS_MAX: usize = 1_000;
 /// How far ahead a job's start and its deadline may be.

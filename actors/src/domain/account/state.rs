@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
-use crate::domain::ids::{AccountId, EndpointId, JobId, KeyId, PlaybookId, SourceId};
+use crate::domain::ids::{AccountId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
 use crate::domain::job::{Job, JobKind};
 use crate::domain::pattern::Pattern;
+use crate::domain::schedule::Schedule;
 use crate::domain::task::TaskLimits;
 
 /// What a key may do. A higher role includes the lower ones.
@@ -218,6 +219,7 @@ pub struct Account {
     /// Jobs that have not ended.
     pub jobs: BTreeMap<JobId, Job>,
     pub task_limits: TaskLimits,
+    pub schedules: BTreeMap<ScheduleId, Schedule>,
 }
 
 impl Account {
@@ -237,6 +239,7 @@ impl Account {
             playbooks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             task_limits: TaskLimits::default(),
+            schedules: BTreeMap::new(),
         }
     }
 }

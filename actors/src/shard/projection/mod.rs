@@ -1,10 +1,11 @@
 //! Events into rows. The applier fills one projection per batch; it holds no rule: states come from `evolve`.
 //!
-//! Most events are blind writes. Only events of jobs, endpoints and sources change a row that is there; those rows are kept in
+//! Most events are blind writes. Only events of jobs, endpoints, sources and schedules change a row that is there; those rows are kept in
 //! hand until the batch ends, so that several events on one of them are right. What an entry changes goes into the
 //! shard's digest at once.
 
 mod endpoints;
+mod schedules;
 mod sources;
 
 use std::collections::HashMap;
@@ -23,8 +24,9 @@ use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
 use crate::domain::account::{
     Account, Endpoint, EndpointChange, Event, JobChange, Mark, Pending, Source, WebhookAccepted,
 };
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, SourceId};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, ScheduleId, SourceId};
 use crate::domain::job::{Job, JobState};
+use crate::domain::schedule::Schedule;
 
 /// The changes of one batch.
 pub(crate) struct Projection<'s> {
@@ -36,6 +38,8 @@ pub(crate) struct Projection<'s> {
     endpoints: HashMap<(AccountId, EndpointId), (ShardId, Option<Endpoint>)>,
     /// None: deleted.
     sources: HashMap<(AccountId, SourceId), Option<Source>>,
+    /// None: deleted.
+    schedules: HashMap<(AccountId, ScheduleId), Option<Schedule>>,
     floors: HashMap<AccountId, u64>,
     formats: HashMap<ShardId, Format>,
     /// Keys of numbered rows of endpoints and sources that this batch wrote.
@@ -54,11 +58,11 @@ struct Moment<'a> {
 
 impl<'s> Projection<'s> {
     pub(crate) fn new(store: &'s dyn StateStore) -> Self {
-        let (jobs, endpoints, sources) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (jobs, endpoints, sources, schedules) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
         let (floors, formats) = (HashMap::new(), HashMap::new());
         let (batch, digests) = (WriteBatch::default(), Digests::new());
         let (owned, runs, lost) = (vec![], Runs::default(), HashMap::new());
-        Self { store, batch, digests, jobs, endpoints, sources, floors, formats, owned, runs, lost }
+        Self { store, batch, digests, jobs, endpoints, sources, schedules, floors, formats, owned, runs, lost }
     }
 
     /// Adds what one decision changes.
@@ -179,6 +183,7 @@ impl<'s> Projection<'s> {
                 self.delete(place, Family::OpenJob, job.as_str());
             }
             Event::TaskLimitsSet { limits } => self.put_json(place, Family::TaskLimits, "", limits),
+            Event::ScheduleChanged { schedule, change } => self.change_schedule(moment, schedule, change)?,
             Event::JobChanged { job, .. } => {
                 self.change_job(moment, job, event)?;
                 self.reopen(place, job, event);

@@ -6,6 +6,7 @@ use steward_proto::admin::v1::admin_service_client::AdminServiceClient;
 use steward_proto::blob::v1::blob_service_client::BlobServiceClient;
 use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::job::v1::job_service_client::JobServiceClient;
+use steward_proto::schedule::v1::schedule_service_client::ScheduleServiceClient;
 use steward_proto::webhook::v1::webhook_service_client::WebhookServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -70,6 +71,10 @@ impl Client {
 
     pub(super) fn blobs(&self) -> BlobServiceClient<Line> {
         BlobServiceClient::new(self.line.clone())
+    }
+
+    pub(super) fn schedules(&self) -> ScheduleServiceClient<Line> {
+        ScheduleServiceClient::new(self.line.clone())
     }
 
     pub(super) fn events(&self) -> EventServiceClient<Line> {

@@ -12,6 +12,7 @@ mod follow;
 mod follow_all;
 mod job;
 mod request;
+mod schedule;
 mod show;
 mod source;
 mod task;
@@ -62,6 +63,9 @@ enum Command {
     /// Jobs that follow webhooks
     #[command(subcommand)]
     Playbook(account::PlaybookCommand),
+    /// Jobs that the clock asks for
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Files that clients bring and jobs make
     #[command(subcommand)]
     Blob(blob::BlobCommand),
@@ -95,6 +99,7 @@ pub(super) fn run(args: CtlArgs) -> anyhow::Result<()> {
             Command::Account(command) => account::account(&mut client, command).await,
             Command::Playbook(command) => account::playbook(&mut client, command).await,
             Command::Job(command) => job::job(&mut client, command).await,
+            Command::Schedule(command) => schedule::run(&mut client, command).await,
             Command::Blob(command) => blob::run(&mut client, command).await,
             Command::Ask { account, question } => job::ask(&mut client, account, question).await,
             Command::Event(command) => event::event(&mut client, command).await,

@@ -36,7 +36,7 @@ impl JobService for Jobs {
         let retry_key = wire::retry_key(&request);
         let (caller, correlation, request) = wire::open(&self.gateway, request)?;
         let writer = caller.account_writer(&self.gateway.auth, &request.account_id)?;
-        let kind = kind(&request.kind)?;
+        let kind = kind("kind", &request.kind)?;
         let options = options(&request)?;
         let input = wire::object("input_json", &request.input_json)?;
         let idempotency = wire::idempotency("CreateJob", &request.idempotency_key, retry_key, &request);
@@ -224,27 +224,33 @@ fn next_page(found: &[(JobId, Job)], size: usize) -> String {
     last.map(|(_, job)| page::token(&job.seq.to_string())).unwrap_or_default()
 }
 
-fn kind(name: &str) -> Result<JobKind, Refused> {
+/// The kind of a job, in a field.
+pub(super) fn kind(field: &'static str, name: &str) -> Result<JobKind, Refused> {
     JobKind::parse(name).ok_or_else(|| {
         let kinds = "call, probe, normalize, thumbnail, transcript, summarize, index, chat, embed, search or answer";
-        Refused::field("kind", format!("must be one of {kinds}"))
+        Refused::field(field, format!("must be one of {kinds}"))
     })
 }
 
 fn some_kind(name: &str) -> Result<Option<JobKind>, Refused> {
-    if name.is_empty() { Ok(None) } else { kind(name).map(Some) }
+    if name.is_empty() { Ok(None) } else { kind("kind", name).map(Some) }
 }
 
 fn task(field: &'static str, name: &str) -> Result<TaskId, Refused> {
     TaskId::parse(name).ok_or_else(|| Refused::field(field, "must be the name of a task, such as normalize".to_owned()))
 }
 
-fn options(request: &pb::CreateJobRequest) -> Result<JobOptions, Refused> {
-    let priority = match request.priority {
-        0 => Priority::USUAL,
+/// A priority; 0 is the usual one.
+pub(super) fn priority(number: u32) -> Result<Priority, Refused> {
+    match number {
+        0 => Ok(Priority::USUAL),
         number => Priority::of_number(number)
-            .ok_or_else(|| Refused::field("priority", "must be 1 to 5, or 0 for the usual one".to_owned()))?,
-    };
+            .ok_or_else(|| Refused::field("priority", "must be 1 to 5, or 0 for the usual one".to_owned())),
+    }
+}
+
+fn options(request: &pb::CreateJobRequest) -> Result<JobOptions, Refused> {
+    let priority = priority(request.priority)?;
     let time = |ms: u64| Some(Timestamp(ms)).filter(|_| ms != 0);
     Ok(JobOptions { priority, start_at: time(request.start_at_ms), deadline_at: time(request.deadline_at_ms) })
 }

@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 63] = [
+const METHODS: [(&str, Route); 71] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -64,6 +64,15 @@ const METHODS: [(&str, Route); 63] = [
     ("/steward.blob.v1.BlobService/EndUpload", Route::Here),
     ("/steward.blob.v1.BlobService/UploadBlob", Route::Here),
     ("/steward.blob.v1.BlobService/CreateBlobLink", Route::Leader(Read)),
+    ("/steward.schedule.v1.ScheduleService/CreateSchedule", Route::Leader(Keyed)),
+    ("/steward.schedule.v1.ScheduleService/GetSchedule", Route::Leader(Read)),
+    ("/steward.schedule.v1.ScheduleService/ListSchedules", Route::Leader(Read)),
+    // The same settings again begin at the same tick.
+    ("/steward.schedule.v1.ScheduleService/UpdateSchedule", Route::Leader(Repeatable)),
+    ("/steward.schedule.v1.ScheduleService/PauseSchedule", Route::Leader(Repeatable)),
+    ("/steward.schedule.v1.ScheduleService/ResumeSchedule", Route::Leader(Repeatable)),
+    ("/steward.schedule.v1.ScheduleService/DeleteSchedule", Route::Leader(Keyed)),
+    ("/steward.schedule.v1.ScheduleService/PreviewSchedule", Route::Leader(Read)),
     ("/steward.event.v1.EventService/Subscribe", Route::Replica),
     ("/steward.event.v1.EventService/ListEvents", Route::Leader(Read)),
     // A cursor is set to where it is already.

@@ -16,6 +16,7 @@ mod job;
 mod methods;
 mod overview;
 mod request;
+mod schedule;
 mod serve;
 mod source;
 mod subscribe;

@@ -9,6 +9,7 @@ use steward_proto::admin::v1::admin_service_server::AdminServiceServer;
 use steward_proto::blob::v1::blob_service_server::BlobServiceServer;
 use steward_proto::event::v1::event_service_server::EventServiceServer;
 use steward_proto::job::v1::job_service_server::JobServiceServer;
+use steward_proto::schedule::v1::schedule_service_server::ScheduleServiceServer;
 use steward_proto::webhook::v1::webhook_service_server::WebhookServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use super::connection::{CallersLayer, incoming};
 use super::event::Events;
 use super::forward::ForwardLayer;
 use super::job::Jobs;
+use super::schedule::Schedules;
 use super::subscribe::Subscriptions;
 use super::subscribe_all::SubscriptionsToAll;
 use super::webhook::Webhooks;
@@ -62,6 +64,7 @@ pub(crate) fn services(
     let (tasks, slots) = (Arc::clone(&operations.tasks), operations.slots);
     let jobs = JobServiceServer::new(Jobs { gateway: Arc::clone(&gateway), tasks, slots });
     let blobs = BlobServiceServer::new(Blobs(Arc::clone(&gateway)));
+    let schedules = ScheduleServiceServer::new(Schedules(Arc::clone(&gateway)));
     let subscriptions = Subscriptions::new(subscriptions_max, stop);
     let to_all = SubscriptionsToAll::default();
     let events = EventServiceServer::new(Events { gateway: Arc::clone(&gateway), subscriptions, to_all });
@@ -72,6 +75,7 @@ pub(crate) fn services(
         .add_service(webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(blobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(schedules.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(events.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }

@@ -19,13 +19,6 @@ pub(in crate::domain::account) fn job_id(kind: JobKind, seq: u64) -> JobId {
 
 pub(super) fn create(account: &Account, kind: JobKind, input: Value, options: JobOptions, now: Timestamp) -> Decision {
     check_room(account.jobs.len(), OPEN_JOBS_MAX, "open jobs")?;
-    if !input.is_object() {
-        return Err(Rejection::Invalid { field: "input_json", rule: "must be a JSON object".to_owned() });
-    }
-    if input.to_string().len() > JSON_BYTES_MAX {
-        let rule = format!("must have at most {JSON_BYTES_MAX} bytes");
-        return Err(Rejection::Invalid { field: "input_json", rule });
-    }
     check_input(kind, &input)?;
     check_times(options, now)?;
     let job = job_id(kind, account.last_seq + 1);
@@ -33,8 +26,15 @@ pub(super) fn create(account: &Account, kind: JobKind, input: Value, options: Jo
     Ok(Decided::one(Event::JobRequested { job, kind, input, playbook: None, options }, &id))
 }
 
-/// What each kind cannot do without. The rest of the input is its runner's to judge.
-fn check_input(kind: JobKind, input: &Value) -> Result<(), Rejection> {
+/// What every job's input keeps to, and what each kind cannot do without. The rest of the input is its runner's to judge.
+pub(super) fn check_input(kind: JobKind, input: &Value) -> Result<(), Rejection> {
+    if !input.is_object() {
+        return Err(Rejection::Invalid { field: "input_json", rule: "must be a JSON object".to_owned() });
+    }
+    if input.to_string().len() > JSON_BYTES_MAX {
+        let rule = format!("must have at most {JSON_BYTES_MAX} bytes");
+        return Err(Rejection::Invalid { field: "input_json", rule });
+    }
     let text = |field: &str| input.get(field).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
     let list = |field: &str| input.get(field).is_some_and(Value::is_array);
     let needs = |field: &'static str, rule: &str| Err(Rejection::Invalid { field, rule: rule.to_owned() });

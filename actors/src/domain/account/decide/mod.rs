@@ -5,6 +5,7 @@ mod delivery;
 mod endpoint;
 mod feed;
 mod job;
+mod schedule;
 mod source;
 mod task;
 mod upload;
@@ -147,6 +148,12 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::ExpireJob { job } => job::expire(account, job),
         Command::RecordUpload(uploaded) => upload::record(uploaded),
         Command::SetTaskLimits { limits } => task::set_limits(account, limits),
+        Command::CreateSchedule { schedule, settings } => schedule::create(account, schedule, settings, now),
+        Command::UpdateSchedule { schedule, settings } => schedule::update(account, schedule, settings, now),
+        Command::PauseSchedule { schedule } => schedule::pause(account, schedule),
+        Command::ResumeSchedule { schedule } => schedule::resume(account, schedule),
+        Command::DeleteSchedule { schedule } => schedule::delete(account, schedule),
+        Command::FireSchedule { schedule, tick } => schedule::fire(account, schedule, tick, now),
         Command::StartTask { job, task, worker } => task::start(account, job, task, worker),
         Command::ReportProgress { task, permille, note } => task::progress(account, task, permille, note),
         Command::ReportCheckpoint { task, state } => task::checkpoint(account, task, state),
@@ -176,6 +183,8 @@ pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
 mod delivery_tests;
 #[cfg(test)]
 mod job_tests;
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 mod source_tests;
 #[cfg(test)]
