@@ -10,6 +10,7 @@ mod metrics_text;
 mod operating;
 mod pipeline;
 mod pipeline_faults;
+mod playing;
 mod proxy;
 mod refusals;
 mod refusals_auth;

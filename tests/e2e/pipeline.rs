@@ -45,6 +45,7 @@ impl Call {
         let bytes = fs::read(recording("meeting_360p_25s.webm")).expect("the fixture is there");
         let platform = Outside::serving("video/webm", bytes);
         let api = node.api().await;
+        node.raised().await;
         let path = source(&api, "acme", Platform::Zoom).await;
         let input = json!({
             "url": "{{/body/payload/object/recording_files/0/download_url}}",

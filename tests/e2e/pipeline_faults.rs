@@ -28,6 +28,7 @@ fn is_piece(task: &str) -> bool {
 /// pieces.
 pub(crate) async fn caught_at_work(node: &Node, platform: &Outside) -> (String, Follow, Vec<String>) {
     let api = node.api().await;
+    node.raised().await;
     api.create_account("acme").await;
     let mut follow = api.follow("acme", 0).await;
     let job = api.create_job("acme", "normalize", &json!({"url": platform.url("/rec.webm")})).await;

@@ -109,9 +109,7 @@ fn kind(event: &Event) -> Kind {
         Event::JobChanged { job, change } => Kind::JobChanged(job::encode_changed(job, *change)),
         Event::BlobUploaded(uploaded) => Kind::BlobUploaded(upload::encode(uploaded)),
         Event::TaskLimitsSet { limits } => Kind::TaskLimitsSet(job::encode_limits(limits)),
-        Event::ScheduleChanged { schedule: changed, change } => {
-            Kind::ScheduleChanged(schedule::encode(changed, change))
-        }
+        Event::ScheduleChanged { schedule: of, change } => Kind::ScheduleChanged(schedule::encode(of, change)),
         Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
         Event::TaskProgressed { job, task, attempt, permille, note } => {
             task_progressed(job, *task, *attempt, *permille, note)

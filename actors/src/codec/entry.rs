@@ -11,6 +11,7 @@ use super::decode::{self, DecodeError};
 use super::encode;
 use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, Mark, ReleaseReason};
 use crate::domain::ids::{AccountId, ConsumerId, PlaybookId};
+use crate::domain::job::JobKind;
 use crate::domain::task::{TaskId, TaskKind};
 use crate::shard::FeedEntry;
 
@@ -139,8 +140,10 @@ fn needs_work(event: &Event) -> bool {
                 | TaskKind::Clip
         )
     };
+    let is_new_job = |kind: &JobKind| kind.plan().iter().any(|step| is_new(&step.task.whole()));
     match event {
-        Event::JobRequested { kind, .. } => kind.plan().iter().any(|step| is_new(&step.task.whole())),
+        Event::JobRequested { kind, .. } => is_new_job(kind),
+        Event::PlaybookPut { rule, .. } => is_new_job(&rule.job),
         Event::BlobUploaded(_) => true,
         Event::JobChanged { change, .. } => matches!(change, JobChange::Split(_)),
         Event::JobFailed { task, .. }
@@ -156,7 +159,6 @@ fn needs_work(event: &Event) -> bool {
         Event::AccountCreated { .. }
         | Event::ApiKeyCreated(_)
         | Event::ApiKeyRevoked { .. }
-        | Event::PlaybookPut { .. }
         | Event::PlaybookDeleted { .. }
         | Event::PlaybookFailed { .. }
         | Event::SourceCreated(_)

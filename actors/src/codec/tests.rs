@@ -18,9 +18,10 @@ use super::{
     Barrier, Decision, Runs, ShardAcked, data_json, decode, decode_entry, decode_feed_row, encode, encode_check,
     encode_feed_row,
 };
-use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, WebhookAccepted};
-use crate::domain::ids::{AccountId, Id, JobId};
+use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, Playbook, WebhookAccepted};
+use crate::domain::ids::{AccountId, Id, JobId, PlaybookId};
 use crate::domain::job::{JobKind, JobOptions, Split};
+use crate::domain::pattern::Pattern;
 use crate::domain::task::TaskKind;
 
 fn parts() -> impl Strategy<Value = Parts> {
@@ -111,7 +112,7 @@ fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
     let p = Parts { full: false, ..Parts::fixed() };
     let of = |event: Event| Decision { events: vec![event], marks: vec![], ..decision(&p) }.format();
     assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
-    assert_eq!(of(event(31, &p)), Format::WORK);
+    assert_eq!(of(event(32, &p)), Format::WORK);
     let urgent = Parts { pick: 3, ..p.clone() };
     assert_eq!((of(event(15, &urgent)), of(event(24, &urgent))), (Format::JOBS, Format::JOBS));
 }
@@ -127,7 +128,14 @@ fn parts_of_tasks_need_their_format_and_can_be_left_whole() {
         let (kind, options) = (JobKind::parse(kind).unwrap(), JobOptions::default());
         Event::JobRequested { job: job(), kind, input: serde_json::Value::Null, playbook: None, options }
     };
+    let put = |kind| {
+        let (on, job) = (Pattern::parse("webhook.**").unwrap(), JobKind::parse(kind).unwrap());
+        let rule = Playbook { on, job, input: serde_json::Value::Null };
+        Event::PlaybookPut { playbook: PlaybookId::parse("p").unwrap(), rule }
+    };
     let table = [
+        (put("hls"), Format::WORK),
+        (put("call"), Format::FIRST),
         (split.clone(), Format::WORK),
         (started(TaskKind::Encode.part(2)), Format::WORK),
         (started(TaskKind::Sound.whole()), Format::WORK),

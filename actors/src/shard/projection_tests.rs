@@ -106,6 +106,11 @@ fn on_feed(event: &Event) -> Event {
     event.clone()
 }
 
+fn limits(a: u8, b: u8) -> TaskLimits {
+    let running_max = b.is_multiple_of(2).then_some(u32::from(b % 4) + 1);
+    TaskLimits { weight: u32::from(a % 3) + 1, running_max, ..TaskLimits::default() }
+}
+
 impl Model {
     fn new(name: AccountId) -> Self {
         Self {
@@ -177,13 +182,7 @@ impl Model {
             32 => Command::ForgetRefused { source: id("source", a), numbers: vec![u64::from(b % 4)] },
             13 => Command::CreateJob { kind: JobKind::Call, input: json!({"url": "https://a"}), options: options(b) },
             33 => self.job_command(a, b),
-            34 => Command::SetTaskLimits {
-                limits: TaskLimits {
-                    weight: u32::from(a % 3) + 1,
-                    running_max: b.is_multiple_of(2).then_some(u32::from(b % 4) + 1),
-                    ..TaskLimits::default()
-                },
-            },
+            34 => Command::SetTaskLimits { limits: limits(a, b) },
             35 => Command::RecordUpload(uploaded(a, b)),
             36 | 37 => self.schedule_command(a, b),
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },

@@ -284,6 +284,16 @@ impl Node {
         value.unwrap_or(0)
     }
 
+    /// Waits until the formats of a new node's shards are raised: what is new is refused, or left out, until then.
+    pub async fn raised(&self) {
+        let is_raised = async || {
+            let [in_force, known] = ["steward_format_in_force", "steward_format_known"].map(|name| self.metric(name));
+            let in_force = in_force.await;
+            (in_force > 0 && in_force == known.await).then_some(())
+        };
+        eventually(WAIT_MAX, "the formats to be raised", is_raised).await;
+    }
+
     /// The value of a metric that is no count; nothing while it has none.
     pub async fn gauge(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text();

@@ -102,6 +102,11 @@ impl Task {
     }
 }
 
+/// Whether a task encodes a piece of a recording.
+fn is_piece(task: &TaskId) -> bool {
+    matches!(task.kind, TaskKind::Encode | TaskKind::Sound)
+}
+
 impl Job {
     /// A job as its request leaves it.
     #[must_use]
@@ -139,13 +144,12 @@ impl Job {
     /// Spreads the work of `normalize` over tasks of its own, in the place of an earlier split. Their attempts count on, so
     /// that late reports of those before are refused.
     pub(crate) fn split(&mut self, split: Split) {
-        let is_part = |task: &TaskId| matches!(task.kind, TaskKind::Encode | TaskKind::Sound);
-        let before = self.tasks.iter().filter(|(task, _)| is_part(task));
+        let before = self.tasks.iter().filter(|(task, _)| is_piece(task));
         let attempt = before.map(|(_, task)| task.attempt).max().unwrap_or_default();
-        self.tasks.retain(|task, _| !is_part(task));
+        self.tasks.retain(|task, _| !is_piece(task));
         let Some(normalize) = self.tasks.get_mut(&TaskKind::Normalize.whole()) else { return };
         normalize.state = TaskState::Blocked;
-        normalize.after.retain(|task| !is_part(task));
+        normalize.after.retain(|task| !is_piece(task));
         normalize.after.extend(split.tasks());
         let part = Task { attempt, ..Task::fresh(vec![TaskKind::Probe.whole()]) };
         self.tasks.extend(split.tasks().map(|task| (task, part.clone())));
@@ -210,15 +214,16 @@ impl Job {
         self.ended_at = Some(at);
     }
 
-    /// What the finished tasks brought that a task waits for, directly or not.
+    /// What the finished tasks brought that a task waits for, directly or not. Pieces are for the task that joins them.
     #[must_use]
     pub fn results_for(&self, task: TaskId) -> BTreeMap<TaskId, Value> {
         let mut found = BTreeMap::new();
         let mut open = vec![task];
         while let Some(next) = open.pop() {
             for before in self.tasks.get(&next).into_iter().flat_map(|task| &task.after) {
+                let is_wanted = !found.contains_key(before) && (next == task || !is_piece(before));
                 let result = self.tasks.get(before).and_then(|task| task.result.clone());
-                if let Some(result) = result.filter(|_| !found.contains_key(before)) {
+                if let Some(result) = result.filter(|_| is_wanted) {
                     found.insert(*before, result);
                     open.push(*before);
                 }
@@ -269,6 +274,13 @@ mod tests {
         assert_eq!(job.tasks[&TaskKind::Normalize.whole()].state, ready);
         assert_eq!(job.results_for(TaskKind::Normalize.whole()).len(), 5);
         assert_eq!(job.results_for(TaskKind::Encode.part(2)).len(), 2, "fetch and probe, not the other pieces");
+        // What comes behind the joined recording has no use for its pieces.
+        let hls = Task { state: ready, ..Task::fresh(vec![TaskKind::Normalize.whole()]) };
+        job.tasks.insert(TaskKind::Hls.whole(), hls);
+        job.tasks.get_mut(&TaskKind::Normalize.whole()).unwrap().result = Some(json!({}));
+        let behind = job.results_for(TaskKind::Hls.whole()).into_keys().map(|task| task.to_string());
+        assert_eq!(behind.collect::<Vec<_>>(), ["fetch", "probe", "normalize"]);
+        job.tasks.remove(&TaskKind::Hls.whole());
         // Done anew, it may be cut elsewhere; attempts count on, also of a piece that there was none of before.
         job.end(JobState::Succeeded, NOW);
         job.restart(Some(TaskKind::Probe.whole()));

@@ -23,6 +23,24 @@ use crate::gateway::blob::{Opened, chunks, open, unreadable};
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::{Code, Refused};
 
+/// What a name may end with, for players that go by that: what kind of file it is then said to be. The bytes are the same.
+const KINDS: [(&str, &str); 8] = [
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("mp4", "video/mp4"),
+    ("vtt", "text/vtt"),
+    ("srt", "application/x-subrip"),
+    ("jpg", "image/jpeg"),
+    ("wav", "audio/wav"),
+    ("flac", "audio/flac"),
+    ("json", "application/json"),
+];
+
+/// The hash in a name, and what kind of file it is to be.
+fn named(name: &str) -> (&str, &'static str) {
+    let known = |(hash, end)| Some((hash, KINDS.into_iter().find(|(known, _)| *known == end)?.1));
+    name.split_once('.').and_then(known).unwrap_or((name, "application/octet-stream"))
+}
+
 pub(super) async fn read(
     state: &HttpState,
     head: &Parts,
@@ -31,6 +49,7 @@ pub(super) async fn read(
     correlation: &CorrelationId,
 ) -> Result<Reply, Refused> {
     let gateway = &state.gateway;
+    let (hash, content_type) = named(hash);
     let reader = match signature_of(head.uri.query().unwrap_or_default()) {
         Some(signature) => reader_by_link(gateway, account, hash, signature)?,
         None => gateway.auth.authenticate(&head.headers)?.account_reader(&gateway.auth, account)?,
@@ -51,7 +70,7 @@ pub(super) async fn read(
     };
     let mut reply = Response::new(Either::Right(body));
     let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A link that a shared cache answers would outlive its time.
@@ -103,6 +122,15 @@ fn reader_by_link(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_say_what_kind_of_file_it_is() {
+        assert_eq!(named("ab"), ("ab", "application/octet-stream"));
+        assert_eq!(named("ab.m3u8"), ("ab", "application/vnd.apple.mpegurl"));
+        for unknown in ["ab.html", "ab.", "ab.mp4.html"] {
+            assert_eq!(named(unknown), (unknown, "application/octet-stream"), "it is no hash, and refused as such");
+        }
+    }
 
     #[test]
     fn a_link_says_its_time_and_signature() {

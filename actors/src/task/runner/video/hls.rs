@@ -92,7 +92,7 @@ impl HlsRunner {
             let codec = if size.is_some() { codec_of(&work.folder.join(&file))? } else { AAC_CODEC.to_owned() };
             let text = fs::read_to_string(work.folder.join(&list)).map_err(|error| failure::storage(&error))?;
             let media = source::keep(&self.blobs, &work.folder.join(&file)).await?;
-            let read = MediaPlaylist::read(&text, &file, media.hash.as_str());
+            let read = MediaPlaylist::read(&text, &file, &format!("{}.mp4", media.hash.as_str()));
             let read = read.ok_or_else(|| failure::mismatch("a playlist is not what was planned"))?;
             check(work.media, &read, first.as_ref(), size.is_some())?;
             let playlist = self.keep_text(&work.folder.join(&list), read.text()).await?;
@@ -109,7 +109,7 @@ impl HlsRunner {
             blobs.extend([playlist.hash.as_str().to_owned(), media.hash.as_str().to_owned()]);
             let (peak_bits, average_bits) = (read.peak_bits, read.average_bits());
             renditions.push(Rendition {
-                name: playlist.hash.as_str().to_owned(),
+                name: format!("{}.m3u8", playlist.hash.as_str()),
                 codec,
                 peak_bits,
                 average_bits,

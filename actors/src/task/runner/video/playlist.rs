@@ -1,6 +1,6 @@
 //! HLS playlists: what a media playlist says, and the master that names the renditions. Pure.
 //!
-//! Files are blobs, so a playlist names others by hash alone: the hash stands beside it under `…/blobs/`.
+//! Files are blobs, so a playlist names others by hash, with an end that players know: they lie beside it under `…/blobs/`.
 
 use std::fmt::Write as _;
 
@@ -63,7 +63,7 @@ fn micros(text: &str) -> Option<i64> {
 /// A rendition, as the master names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rendition {
-    /// The hash of its media playlist.
+    /// Its media playlist.
     pub name: String,
     /// As in RFC 6381.
     pub codec: String,

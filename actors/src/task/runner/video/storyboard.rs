@@ -164,7 +164,7 @@ fn cues(times_us: &[i64], duration_us: i64, sheet: &str, (width, height): (u32, 
         let place = |at: usize, side: u32| u64::try_from(at).unwrap_or(u64::MAX).saturating_mul(u64::from(side));
         let (x, y) = (place(index % COLUMNS, width), place(index / COLUMNS, height));
         let (start, end) = (stamp(start_us), stamp(end_us));
-        writeln!(text, "\n{start} --> {end}\n{sheet}#xywh={x},{y},{width},{height}").expect("a text grows");
+        writeln!(text, "\n{start} --> {end}\n{sheet}.jpg#xywh={x},{y},{width},{height}").expect("a text grows");
     }
     text
 }
@@ -178,8 +178,8 @@ mod tests {
         let times: Vec<i64> = (0..11).map(|n| n * 2_000_000 + 40_000).collect();
         let text = cues(&times, 23_500_000, "ab", (160, 90));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..4], ["WEBVTT", "", "00:00:00.000 --> 00:00:02.040", "ab#xywh=0,0,160,90"]);
-        assert_eq!(lines[lines.len() - 2..], ["00:00:20.040 --> 00:00:23.500", "ab#xywh=0,90,160,90"]);
+        assert_eq!(lines[..4], ["WEBVTT", "", "00:00:00.000 --> 00:00:02.040", "ab.jpg#xywh=0,0,160,90"]);
+        assert_eq!(lines[lines.len() - 2..], ["00:00:20.040 --> 00:00:23.500", "ab.jpg#xywh=0,90,160,90"]);
         assert_eq!(small((1080, 1920)), (160, 284));
         assert_eq!(small((1920, 1080)), (160, 90));
     }
