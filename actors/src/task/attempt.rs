@@ -28,6 +28,8 @@ use crate::{metrics, supervisor};
 
 /// Progress notes of one attempt are at least this far apart, unless they end it.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// The same of a piece of a recording: its job may have hundreds, and each note writes the row of the job anew.
+const PROGRESS_OF_PIECE_EVERY: Duration = Duration::from_secs(5);
 /// How often this node's replica is looked at for a lease that another node gave, and the wait between.
 const CATCH_UP_LOOKS_MAX: u32 = 250;
 const CATCH_UP_WAIT: Duration = Duration::from_millis(20);
@@ -188,12 +190,13 @@ impl Bench {
     /// Turns reports into commands. A refused one means the lease is lost: the runner is told to stop.
     async fn forward(&self, lease: &Lease, mut reports: mpsc::Receiver<Report>, cancel: &CancellationToken) {
         let mut last_progress: Option<Duration> = None;
+        let every = if lease.task.part == 0 { PROGRESS_EVERY } else { PROGRESS_OF_PIECE_EVERY };
         while let Some(report) = reports.recv().await {
             let task = lease.at();
             let command = match report {
                 Report::Progress { fraction, note } => {
                     let now = self.clock.monotonic();
-                    if last_progress.is_some_and(|last| now.saturating_sub(last) < PROGRESS_EVERY) {
+                    if last_progress.is_some_and(|last| now.saturating_sub(last) < every) {
                         continue;
                     }
                     last_progress = Some(now);

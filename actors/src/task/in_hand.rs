@@ -75,7 +75,7 @@ impl Rules<ReadyTask> for Turns<'_> {
 
     fn may(&self, account: &AccountId) -> bool {
         let Some(max) = self.in_hand.limits.get(account).and_then(|limits| limits.running_max) else { return true };
-        let (running, _) = self.in_hand.running_for(account, TaskKind::Fetch);
+        let (running, _) = self.in_hand.running_for(account, |_| false);
         u32::try_from(running).is_ok_and(|running| running < max)
     }
 
@@ -224,15 +224,16 @@ impl InHand {
     /// The limit of its account that a task meets, if it does. The account itself has the last word.
     pub(super) fn reached(&self, key: &TaskKey) -> Option<Reached> {
         let limits = self.limits.get(&key.account)?;
-        let (running, of_kind) = self.running_for(&key.account, key.task.kind);
-        limits.reached(key.task.kind, running, of_kind)
+        let counted = limits.counted_as(key.task.kind);
+        let (running, of_kind) = self.running_for(&key.account, |kind| limits.counted_as(kind) == counted);
+        limits.reached(counted, running, of_kind)
     }
 
-    /// How many tasks of an account run here and elsewhere, and how many of them are of a kind.
-    fn running_for(&self, account: &AccountId, kind: TaskKind) -> (usize, usize) {
+    /// How many tasks of an account run here and elsewhere, and how many of them are of certain kinds.
+    fn running_for(&self, account: &AccountId, is_counted: impl Fn(TaskKind) -> bool) -> (usize, usize) {
         let here = self.running.keys().chain(&self.lent).filter(|key| key.account == *account).map(|key| key.task);
         let abroad = self.abroad.iter().filter(|((of, _), _)| of == account).flat_map(|(_, tasks)| tasks).copied();
-        here.chain(abroad).fold((0, 0), |(all, same), one| (all + 1, same + usize::from(one.kind == kind)))
+        here.chain(abroad).fold((0, 0), |(all, same), one| (all + 1, same + usize::from(is_counted(one.kind))))
     }
 
     /// The operator's limits of an account led here.

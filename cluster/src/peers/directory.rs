@@ -67,6 +67,8 @@ pub enum Lane {
     Forward,
     /// Snapshots and blobs.
     Bulk,
+    /// Requests of clients whose bodies another node takes as they come: one that it does not read holds up only others.
+    Stream,
 }
 
 /// The map has no such node.
@@ -105,6 +107,7 @@ pub(super) struct Peer {
     link: Mutex<CancellationToken>,
     forward: OnceLock<Channel>,
     bulk: OnceLock<Channel>,
+    stream: OnceLock<Channel>,
 }
 
 impl Peer {
@@ -117,6 +120,7 @@ impl Peer {
             link: Mutex::default(),
             forward: OnceLock::new(),
             bulk: OnceLock::new(),
+            stream: OnceLock::new(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Peers {
         let lane = match lane {
             Lane::Forward => &peer.forward,
             Lane::Bulk => &peer.bulk,
+            Lane::Stream => &peer.stream,
         };
         let open = || {
             let endpoint = dial::endpoint(&self.0.cluster, to);

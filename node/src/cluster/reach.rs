@@ -29,7 +29,22 @@ impl Reach for PeerReach {
             let lines = Arc::clone(&self.lines);
             return Box::pin(async move { lines.call(node, request).await });
         }
-        let channel = self.peers.channel(node, Lane::Forward);
+        self.over(Lane::Forward, node, request)
+    }
+
+    fn stream(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>> {
+        self.over(Lane::Stream, node, request)
+    }
+}
+
+impl PeerReach {
+    fn over(
+        &self,
+        lane: Lane,
+        node: NodeId,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, Unreachable>> {
+        let channel = self.peers.channel(node, lane);
         Box::pin(async move {
             let mut channel = channel.map_err(|error| Unreachable::NotSent(error.into()))?;
             let ready = channel.ready().await.map_err(|error| Unreachable::NotSent(error.into()))?;

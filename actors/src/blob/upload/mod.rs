@@ -45,12 +45,12 @@ const UPLOADS_OF_NODE_MAX: usize = 1_024;
 const WHOLE_KEPT_MAX: usize = 64;
 /// How long an upload waits for its next bytes.
 const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a whole upload is remembered.
-const WHOLE_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long a request may be silent.
 const CHUNK_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a request waits for the one before it to let go.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether the disk has space.
+const SPACE_EVERY_BYTES: u64 = 1 << 20;
 /// Bytes that may be written and not yet be on disk.
 const SYNC_EVERY_BYTES: u64 = 16 << 20;
 /// Bytes of the disk that uploads leave free: well above what the log keeps for itself.

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::checksum::Summing;
 use super::folder::{Description, Folder, Mark};
 use super::{
-    CHUNK_WAIT_MAX, Checksum, Progress, SYNC_EVERY_BYTES, TURN_WAIT_MAX, UPLOAD_LIFE, UploadError, UploadId, WHOLE_LIFE,
+    CHUNK_WAIT_MAX, Checksum, Progress, SPACE_EVERY_BYTES, SYNC_EVERY_BYTES, TURN_WAIT_MAX, UPLOAD_LIFE, UploadError,
+    UploadId,
 };
 use crate::blob::store::hash_file;
 use crate::blob::{BlobHash, BlobStore};
@@ -88,6 +89,7 @@ impl State {
         Progress { offset: self.mark.offset, bytes, expires_at: self.mark.expires_at, metadata, whole }
     }
 
+    /// All of its bytes are here.
     pub(super) fn is_complete(&self) -> bool {
         self.mark.offset == self.description.bytes
     }
@@ -114,8 +116,12 @@ impl Turn {
         {
             outcome = Err(UploadError::Checksum);
         }
+        // A write that failed is told by the one after it: what counted since the last sync may not be there.
+        if matches!(outcome, Err(UploadError::Disk(_))) {
+            return outcome;
+        }
         if is_summed && outcome.is_err() {
-            writer.written = begun_at;
+            writer.go_back(begun_at).await?;
         }
         self.keep(tools, id, &mut writer).await?;
         outcome
@@ -141,12 +147,15 @@ impl Turn {
             if length(&piece) > bytes - writer.written {
                 return Err(UploadError::TooLong { bytes });
             }
+            let before = writer.written / SPACE_EVERY_BYTES;
             writer.write(&piece).await?;
+            if writer.written / SPACE_EVERY_BYTES > before {
+                tools.folder.check_space()?;
+            }
             if let Some(summing) = &mut summing {
                 summing.add(&piece);
             } else if writer.written - self.state.mark.offset >= SYNC_EVERY_BYTES {
                 self.keep(tools, id, writer).await?;
-                tools.folder.check_space()?;
             }
         }
     }
@@ -180,8 +189,6 @@ impl Turn {
         // It is gone when it was moved before.
         blocking(move || if path.exists() { blobs.place(&path, &name) } else { Ok(()) }).await?;
         tools.blobs.spread(&session.account, &hash).await?;
-        let mark = Mark { expires_at: tools.clock.now().plus(WHOLE_LIFE), ..self.state.mark };
-        self.put_mark(tools, &session.id, mark).await?;
         self.state.is_spread = true;
         Ok(())
     }
@@ -222,6 +229,14 @@ impl Writer {
         file.set_len(at).await?;
         file.seek(SeekFrom::Start(at)).await?;
         Ok(Self { file, written: at })
+    }
+
+    /// Gives up what is behind a place, with its space on the disk.
+    async fn go_back(&mut self, at: u64) -> io::Result<()> {
+        self.file.flush().await?;
+        self.file.set_len(at).await?;
+        self.written = at;
+        Ok(())
     }
 
     async fn write(&mut self, piece: &Bytes) -> io::Result<()> {

@@ -43,6 +43,12 @@ impl Bench {
     fn files(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("uploads")).unwrap().count()
     }
+
+    /// Bytes of all files of uploads.
+    fn bytes(&self) -> u64 {
+        let files = std::fs::read_dir(self.folder.path().join("uploads")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    }
 }
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Uploads {
@@ -102,6 +108,7 @@ async fn more_bytes_than_were_said_are_refused_and_the_first_kept() {
 async fn a_request_with_a_checksum_counts_in_whole_or_not_at_all() {
     let bench = Bench::new();
     let id = bench.create(5, None).await;
+    let before = bench.bytes();
     let sums = [
         (Algorithm::Sha1, "2aae6c35c94fcfb415dbe95f408b9ce91ee846ed"),
         (Algorithm::Sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"),
@@ -112,6 +119,7 @@ async fn a_request_with_a_checksum_counts_in_whole_or_not_at_all() {
         let body = stream::iter([Ok::<_, io::Error>(bytes::Bytes::from_static(b"he"))]);
         let refused = bench.uploads.append(&acme(), &id, 0, Some(checksum), body).await.unwrap_err();
         assert!(matches!(refused, UploadError::Checksum), "{refused}");
+        assert_eq!(bench.bytes(), before, "what is refused takes no space");
         assert_eq!(bench.uploads.progress(&acme(), &id).await.unwrap().offset, 0);
     }
     let broken = || stream::iter([Ok(bytes::Bytes::from_static(b"he")), Err(io::Error::other("reset"))]);
@@ -154,13 +162,16 @@ async fn what_nobody_finishes_goes_and_what_is_whole_is_forgotten() {
     let mut bench = Bench::new();
     let (open, whole) = (bench.create(5, None).await, bench.create(1, None).await);
     bench.append(&whole, 0, b"x").await.unwrap();
-    bench.clock.advance(WHOLE_LIFE);
+    bench.clock.advance(UPLOAD_LIFE / 2);
     bench.append(&open, 0, b"he").await.unwrap();
     bench.uploads.sweep().await.unwrap();
     bench.restart();
+    assert!(bench.uploads.progress(&acme(), &whole).await.unwrap().whole.is_some(), "whoever was away gets the answer");
+    bench.clock.advance(UPLOAD_LIFE / 2);
+    bench.uploads.sweep().await.unwrap();
     let answer = bench.uploads.progress(&acme(), &whole).await;
     assert!(matches!(answer, Err(UploadError::Rejected(_))), "{answer:?}");
-    bench.clock.advance(UPLOAD_LIFE - Duration::from_millis(1));
+    bench.clock.advance(UPLOAD_LIFE / 2 - Duration::from_millis(1));
     bench.uploads.sweep().await.unwrap();
     assert_eq!(bench.uploads.progress(&acme(), &open).await.unwrap().offset, 2);
     bench.clock.advance(Duration::from_millis(1));
@@ -190,6 +201,17 @@ async fn an_account_has_so_many_uploads_and_only_its_own() {
     let one_more = bench.uploads.create(&acme(), NewUpload { bytes: 1, ..NewUpload::default() }).await;
     assert!(one_more.unwrap_err().to_string().contains("open uploads"));
     bench.uploads.end(&acme(), &id).await.unwrap();
+    bench.create(1, None).await;
+}
+
+#[tokio::test]
+async fn what_is_whole_is_no_open_upload_after_a_restart_either() {
+    let mut bench = Bench::new();
+    for _ in 0..UPLOADS_OPEN_MAX {
+        let id = bench.create(1, None).await;
+        bench.append(&id, 0, b"x").await.unwrap();
+    }
+    bench.restart();
     bench.create(1, None).await;
 }
 

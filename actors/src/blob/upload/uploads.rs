@@ -135,12 +135,16 @@ impl Uploads {
     pub async fn sweep(&self) -> Result<(), UploadError> {
         let now = self.0.tools.clock.now();
         let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
+        let mut swept = Ok(());
         for session in sessions {
-            if session.look().is_some_and(|state| state.mark.expires_at <= now) {
-                self.remove(&session).await?;
+            // One that cannot be removed keeps no other.
+            if session.look().is_some_and(|state| state.mark.expires_at <= now)
+                && let Err(error) = self.remove(&session).await
+            {
+                swept = Err(error);
             }
         }
-        Ok(())
+        swept
     }
 
     async fn remove(&self, session: &Session) -> Result<(), UploadError> {
@@ -157,7 +161,7 @@ impl Uploads {
 
     async fn make_room(&self, account: &AccountId, bytes: u64) -> Result<(), UploadError> {
         let sessions: Vec<_> = self.0.sessions.lock().values().cloned().collect();
-        let is_whole = |session: &Arc<Session>| session.look().is_some_and(|state| state.is_spread);
+        let is_whole = |session: &Arc<Session>| session.look().is_some_and(|state| state.is_complete());
         let (whole, open): (Vec<_>, Vec<_>) = sessions.into_iter().partition(is_whole);
         let of_account: Vec<_> = open.iter().filter(|session| session.account == *account).collect();
         if of_account.len() >= UPLOADS_OPEN_MAX {

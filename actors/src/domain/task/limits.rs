@@ -33,6 +33,14 @@ impl TaskLimits {
         *self == Self::default()
     }
 
+    /// The kind whose limit a task counts for: pieces of a recording count for `normalize`, whose work they are, unless they
+    /// have a limit of their own.
+    #[must_use]
+    pub fn counted_as(&self, kind: TaskKind) -> TaskKind {
+        let is_piece = matches!(kind, TaskKind::Encode | TaskKind::Sound);
+        if is_piece && !self.running_max_by_kind.contains_key(&kind) { TaskKind::Normalize } else { kind }
+    }
+
     /// The limit that is reached for one more task of a kind, with so many of the account and of the kind running.
     #[must_use]
     pub fn reached(&self, kind: TaskKind, running: usize, running_of_kind: usize) -> Option<Reached> {
@@ -62,6 +70,10 @@ mod tests {
         let by_kind = BTreeMap::from([(TaskKind::Normalize, 1)]);
         let limits = TaskLimits { weight: 1, running_max: Some(3), running_max_by_kind: by_kind };
         let reached = |kind, running, of_kind| limits.reached(kind, running, of_kind).map(|reached| reached.max);
+        assert_eq!(limits.counted_as(TaskKind::Sound), TaskKind::Normalize, "a piece is the work of `normalize`");
+        assert_eq!(limits.counted_as(TaskKind::Fetch), TaskKind::Fetch);
+        let own = TaskLimits { running_max_by_kind: BTreeMap::from([(TaskKind::Encode, 3)]), ..limits.clone() };
+        assert_eq!(own.counted_as(TaskKind::Encode), TaskKind::Encode);
         assert_eq!(reached(TaskKind::Normalize, 0, 0), None);
         assert_eq!(reached(TaskKind::Normalize, 1, 1), Some(1));
         assert_eq!(reached(TaskKind::Fetch, 2, 2), None);

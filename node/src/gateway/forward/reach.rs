@@ -23,6 +23,9 @@ pub(crate) enum Unreachable {
 pub(crate) trait Reach: Send + Sync {
     /// Sends a request to the gateway of a node. Its URI has a path only. The answer's body may still be on its way.
     fn call(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>>;
+
+    /// The same for a request whose body is read as it comes, maybe slowly, maybe not at all.
+    fn stream(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>>;
 }
 
 /// Whether a call failed before there was a connection to send anything on.

@@ -40,7 +40,7 @@ impl Forwarder {
         }
         headers.insert(REQUEST_ID, correlation.header());
         *request.headers_mut() = headers;
-        let mut answer = self.reach.call(to, request).await.map_err(|error| {
+        let mut answer = self.reach.stream(to, request).await.map_err(|error| {
             let cause: &dyn std::error::Error = &error;
             tracing::debug!(node = to.0, error = cause, "a request could not be passed on");
             match error {

@@ -63,7 +63,7 @@ impl JobService for Jobs {
         let wanted = Wanted::of(&request)?;
         let found = self.gateway.router.reads().jobs(reader.account(), before, size).map_err(Refused::from)?;
         let next_page_token = next_page(&found, size);
-        let jobs = found.iter().filter(|(_, job)| wanted.has(job)).map(|(id, job)| view::job(id, job)).collect();
+        let jobs = found.iter().filter(|(_, job)| wanted.has(job)).map(|(id, job)| view::listed(id, job)).collect();
         Ok(Response::new(pb::ListJobsResponse { jobs, next_page_token }))
     }
 

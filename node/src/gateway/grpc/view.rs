@@ -187,6 +187,16 @@ pub(super) fn job(id: &JobId, job: &Job) -> jobs::Job {
     }
 }
 
+/// A job in a list: without the results of its pieces, which may be hundreds.
+pub(super) fn listed(id: &JobId, job: &Job) -> jobs::Job {
+    let mut shown = self::job(id, job);
+    for (task, shown) in job.tasks.keys().zip(&mut shown.tasks).filter(|(task, _)| task.part > 0) {
+        debug_assert_eq!(task.to_string(), shown.kind, "both are in the same order");
+        shown.result_json.clear();
+    }
+    shown
+}
+
 fn task(id: TaskId, task: &Task) -> jobs::Task {
     let state = match task.state {
         TaskState::Blocked => jobs::TaskState::Blocked,

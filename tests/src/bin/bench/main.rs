@@ -33,6 +33,7 @@ mod resign;
 mod tasks;
 mod unsigned;
 mod verify;
+mod video;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
              [--connections N,…] [--events N]
-families: idle log verify ingest hot tasks egress hostile accounts cluster; parts of the last: cluster-ingest
+families: idle log verify ingest hot tasks video egress hostile accounts cluster; parts of the last: cluster-ingest
           cluster-kill cluster-moves cluster-idle; measured only when named: cluster-join isolation";
 
 /// Events of the account that is behind in the isolation family.
@@ -153,6 +154,9 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
         if settings.wants("tasks") {
             tasks::measure(settings, &mut report).await?;
+        }
+        if settings.wants("video") {
+            video::measure(settings, &mut report).await?;
         }
         if settings.wants("egress") {
             egress::measure(settings, &mut report).await?;

@@ -99,7 +99,7 @@ async fn found(api: &Api, accounts: &[String]) -> anyhow::Result<()> {
 }
 
 /// Waits until a new node has put its newest format in force by itself.
-async fn raised(node: &Node) -> anyhow::Result<()> {
+pub(crate) async fn raised(node: &Node) -> anyhow::Result<()> {
     let is_raised = async {
         loop {
             let counters = node.counters().await?;

@@ -35,11 +35,13 @@ fn check_limits(account: &Account, task: TaskKind) -> Result<(), Rejection> {
     let tasks = account.jobs.values().flat_map(|job| &job.tasks);
     let running = tasks.filter(|(_, task)| task.state == TaskState::Running).map(|(task, _)| task.kind);
     let (mut of_all, mut of_kind) = (0, 0);
+    let limits = &account.task_limits;
+    let counted = limits.counted_as(task);
     running.for_each(|kind| {
         of_all += 1;
-        of_kind += usize::from(kind == task);
+        of_kind += usize::from(limits.counted_as(kind) == counted);
     });
-    let Some(reached) = account.task_limits.reached(task, of_all, of_kind) else { return Ok(()) };
+    let Some(reached) = limits.reached(counted, of_all, of_kind) else { return Ok(()) };
     let what = if reached.kind.is_some() { "running tasks of this kind" } else { "running tasks" };
     Err(Rejection::Limit { what, max: usize::try_from(reached.max).unwrap_or(usize::MAX) })
 }

@@ -198,9 +198,11 @@ fn check(
         return wrong(format!("segments of {end_us} us, {length_us} us in the recording"));
     }
     let near = |a: i64, b: i64| (a - b).abs() <= APART_US_MAX;
+    let keys = media.packets.iter().filter(|packet| packet.key);
+    let keys_us: Vec<i64> = keys.map(|packet| base.us(packet.pts) - base.us(start.pts)).collect();
     for end_us in &list.ends_us[..list.ends_us.len() - 1] {
-        let starts = |key_us: i64| near(key_us - base.us(start.pts), *end_us);
-        if !media.packets.iter().any(|packet| packet.key && starts(base.us(packet.pts))) {
+        let first_near = keys_us.partition_point(|key_us| *key_us < end_us - APART_US_MAX);
+        if !keys_us.get(first_near).is_some_and(|key_us| near(*key_us, *end_us)) {
             return wrong(format!("no key frame at {end_us} us"));
         }
     }

@@ -1,7 +1,7 @@
 //! Encodes one piece of a recording that is spread over tasks: the pictures of a chunk, or the whole sound.
 //!
 //! Result: `{"blob", "bytes", "frames", "recipe"}`, `frames` null for sound; `blob` is null when the chunk does not come
-//! out with the planned number of frames, and the recording must be encoded in one pass.
+//! out with the planned number of frames, and the recording must be encoded in one pass, or when nobody needs it.
 
 use std::sync::Arc;
 
@@ -43,8 +43,10 @@ impl Runner for PieceRunner {
 
 impl PieceRunner {
     async fn piece(&self, run: &TaskRun, reporter: &Reporter) -> Result<Value, TaskError> {
-        let no_split = || failure::input_invalid("the job's probe found no split");
-        let split = Split::found(run)?.ok_or_else(no_split)?;
+        let number = usize::from(run.task.part);
+        // A job that is done anew may find another recording, that needs no such piece: `normalize` goes on without it.
+        let unneeded = || Ok(json!({ "blob": null, "bytes": 0, "frames": null, "recipe": null }));
+        let Some(split) = Split::found(run)?.filter(|split| number <= split.chunks.len()) else { return unneeded() };
         let args = EncoderArgs::of_input(&run.input).map_err(failure::input_invalid)?;
         let source = source::source(run, &self.blobs)?;
         let folder = source::work_folder(run)?;
@@ -59,8 +61,10 @@ impl PieceRunner {
                 None
             }
             (TaskKind::Encode, Some(video), _) => {
-                let index = usize::from(run.task.part).checked_sub(1);
-                let chunk = index.and_then(|index| Some((index, split.chunks.get(index)?))).ok_or_else(no_split)?;
+                let index = number.checked_sub(1);
+                let Some(chunk) = index.and_then(|index| Some((index, split.chunks.get(index)?))) else {
+                    return unneeded();
+                };
                 if !encoded_exactly(&work, video, chunk).await? {
                     return Ok(json!({ "blob": null, "bytes": 0, "frames": null, "recipe": split.recipe }));
                 }

@@ -207,6 +207,10 @@ impl Reach for Wire {
             Ok(answer)
         })
     }
+
+    fn stream(&self, node: NodeId, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Unreachable>> {
+        self.call(node, request)
+    }
 }
 
 /// One of the three.

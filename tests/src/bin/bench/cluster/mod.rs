@@ -10,7 +10,7 @@ mod ingest;
 mod join;
 mod kill;
 mod moves;
-mod nodes;
+pub(crate) mod nodes;
 mod stubborn;
 mod subject;
 
