@@ -39,6 +39,8 @@ const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
 const SHARDS: usize = 8;
 /// Where groups are held to a share of the cores.
 const GROUPS: &str = "/sys/fs/cgroup/cpu";
+/// What a node that starts within such a group finds by itself: it is put there when it runs.
+const ONE_SLOT: &str = "tasks.cpu_slots=1";
 /// Of each 100 ms.
 const HALF_CORE: &str = "50000";
 
@@ -108,11 +110,11 @@ impl Bench {
         }
         let (mut alone, mut three) = (vec![], vec![]);
         for run in 0..settings.runs {
-            let one = Node::start(&settings.steward, &[])?;
+            let one = Node::start(&settings.steward, &[ONE_SLOT])?;
             tasks::raised(&one).await?;
             alone.push(self.seconds(std::slice::from_ref(&one)).await?);
             drop(one);
-            let cluster = Cluster::start(settings, SHARDS, NODES).await?;
+            let cluster = Cluster::start_with(settings, SHARDS, NODES, &[ONE_SLOT]).await?;
             tasks::raised(&cluster.nodes[0]).await?;
             three.push(self.seconds(&cluster.nodes).await?);
             figure::say(&format!("# run {run}: {:.1} s on one node, {:.1} s on three", alone[run], three[run]));

@@ -186,14 +186,14 @@ async fn ask(node: &Node, watch: &mut Watch) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for the first two deliveries: the job asked for, the job done.
+/// Waits for the first three deliveries: the job asked for, its recording split into tasks, the job done.
 fn deliveries(receiver: &mut Bystander) -> anyhow::Result<u32> {
-    for want in ["job.requested", "job.succeeded"] {
+    for want in ["job.requested", "job.split", "job.succeeded"] {
         let line: Value = serde_json::from_str(&receiver.line()?).context("the receiver speaks no JSON")?;
         println!("  {} {} · verified: {}", line["id"].as_str().unwrap_or("?"), line["type"], line["verified"]);
         ensure!(line["verified"] == true && line["type"] == want, "wanted a verified {want}, got {line}");
     }
-    Ok(2)
+    Ok(3)
 }
 
 fn show_results(job: &Job) {

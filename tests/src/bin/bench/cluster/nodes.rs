@@ -45,11 +45,21 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts etcd and so many nodes, and waits until every shard is where it should be.
     pub(crate) async fn start(settings: &Settings, shards: usize, nodes: usize) -> anyhow::Result<Self> {
+        Self::start_with(settings, shards, nodes, &[]).await
+    }
+
+    /// The same with more settings (`key=value`).
+    pub(crate) async fn start_with(
+        settings: &Settings,
+        shards: usize,
+        nodes: usize,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let (etcd, port) = start_etcd(folder.path())?;
         let seal = folder.path().join("seal.key");
         fs::write(&seal, hex::encode(rand::rng().random::<[u8; 32]>())).context("cannot write the cluster's key")?;
-        let settings_of_all = vec![
+        let mut settings_of_all = vec![
             "cluster.name=bench".to_owned(),
             format!("cluster.etcd=[\"http://127.0.0.1:{port}\"]"),
             "cluster.listen=127.0.0.1:0".to_owned(),
@@ -58,6 +68,7 @@ impl Cluster {
             format!("auth.operator_key_file={}", folder.path().join("operator.key").display()),
             format!("storage.shards={shards}"),
         ];
+        settings_of_all.extend(more.iter().map(|&setting| setting.to_owned()));
         let steward = settings.steward.clone();
         let mut cluster = Self { nodes: vec![], _etcd: etcd, folder, steward, settings: settings_of_all };
         for _ in 0..nodes {
