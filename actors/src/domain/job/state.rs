@@ -102,11 +102,6 @@ impl Task {
     }
 }
 
-/// Whether a task encodes a piece of a recording.
-fn is_piece(task: &TaskId) -> bool {
-    matches!(task.kind, TaskKind::Encode | TaskKind::Sound)
-}
-
 impl Job {
     /// A job as its request leaves it.
     #[must_use]
@@ -144,12 +139,12 @@ impl Job {
     /// Spreads the work of `normalize` over tasks of its own, in the place of an earlier split. Their attempts count on, so
     /// that late reports of those before are refused.
     pub(crate) fn split(&mut self, split: Split) {
-        let before = self.tasks.iter().filter(|(task, _)| is_piece(task));
+        let before = self.tasks.iter().filter(|(task, _)| task.kind.is_piece());
         let attempt = before.map(|(_, task)| task.attempt).max().unwrap_or_default();
-        self.tasks.retain(|task, _| !is_piece(task));
+        self.tasks.retain(|task, _| !task.kind.is_piece());
         let Some(normalize) = self.tasks.get_mut(&TaskKind::Normalize.whole()) else { return };
         normalize.state = TaskState::Blocked;
-        normalize.after.retain(|task| !is_piece(task));
+        normalize.after.retain(|task| !task.kind.is_piece());
         normalize.after.extend(split.tasks());
         let part = Task { attempt, ..Task::fresh(vec![TaskKind::Probe.whole()]) };
         self.tasks.extend(split.tasks().map(|task| (task, part.clone())));
@@ -221,7 +216,7 @@ impl Job {
         let mut open = vec![task];
         while let Some(next) = open.pop() {
             for before in self.tasks.get(&next).into_iter().flat_map(|task| &task.after) {
-                let is_wanted = !found.contains_key(before) && (next == task || !is_piece(before));
+                let is_wanted = !found.contains_key(before) && (next == task || !before.kind.is_piece());
                 let result = self.tasks.get(before).and_then(|task| task.result.clone());
                 if let Some(result) = result.filter(|_| is_wanted) {
                     found.insert(*before, result);

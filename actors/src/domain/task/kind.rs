@@ -115,6 +115,12 @@ impl TaskKind {
         TASK_KINDS.into_iter().find(|kind| kind.as_str() == name)
     }
 
+    /// Whether it encodes a piece of a recording, for `normalize` to join.
+    #[must_use]
+    pub fn is_piece(self) -> bool {
+        matches!(self, Self::Encode | Self::Sound)
+    }
+
     /// Which slots it takes.
     #[must_use]
     pub fn class(self) -> TaskClass {

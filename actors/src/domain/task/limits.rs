@@ -37,8 +37,7 @@ impl TaskLimits {
     /// have a limit of their own.
     #[must_use]
     pub fn counted_as(&self, kind: TaskKind) -> TaskKind {
-        let is_piece = matches!(kind, TaskKind::Encode | TaskKind::Sound);
-        if is_piece && !self.running_max_by_kind.contains_key(&kind) { TaskKind::Normalize } else { kind }
+        if kind.is_piece() && !self.running_max_by_kind.contains_key(&kind) { TaskKind::Normalize } else { kind }
     }
 
     /// The limit that is reached for one more task of a kind, with so many of the account and of the kind running.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use steward_actors::domain::account::Command;
 use steward_actors::domain::ids::JobId;
 use steward_actors::domain::job::{Job, JobKind, JobOptions, JobState, Priority};
-use steward_actors::domain::task::TaskId;
+use steward_actors::domain::task::{TASK_KINDS, TaskId, TaskKind};
 use steward_actors::task::{Slots, TaskBoard};
 use steward_cluster::clock::Timestamp;
 use steward_proto::job::v1::job_service_server::JobService;
@@ -227,8 +227,9 @@ fn next_page(found: &[(JobId, Job)], size: usize) -> String {
 /// The kind of a job, in a field.
 pub(super) fn kind(field: &'static str, name: &str) -> Result<JobKind, Refused> {
     JobKind::parse(name).ok_or_else(|| {
-        let kinds = "call, probe, normalize, thumbnail, transcript, summarize, index, chat, embed, search or answer";
-        Refused::field(field, format!("must be one of {kinds}"))
+        let kinds = TASK_KINDS.into_iter().map(TaskKind::as_str).filter(|kind| JobKind::parse(kind).is_some());
+        let kinds: Vec<&str> = std::iter::once("call").chain(kinds).collect();
+        Refused::field(field, format!("must be one of {}", kinds.join(", ")))
     })
 }
 

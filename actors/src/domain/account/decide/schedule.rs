@@ -1,5 +1,7 @@
 //! Schedules: what clients ask of them, and the ticks that are due.
 
+use std::time::Duration;
+
 use steward_cluster::clock::Timestamp;
 
 use super::job::check_input;
@@ -16,6 +18,9 @@ use crate::domain::schedule::{
     Missed, Overlap, Planned, Rhythm, Schedule, ScheduleChange, ScheduleSettings, SkipReason, Skipped, Taken, Ticked,
     due_ticks,
 };
+
+/// When a tick is looked at again whose schedule this release cannot read.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn create(account: &Account, id: ScheduleId, settings: ScheduleSettings, now: Timestamp) -> Decision {
     if account.schedules.contains_key(&id) {
@@ -72,7 +77,11 @@ pub(super) fn fire(account: &Account, id: ScheduleId, tick: Timestamp, now: Time
     let settings = &schedule.settings;
     match Rhythm::parse(&settings.expression, &settings.time_zone) {
         Ok(rhythm) => firing.decide(&rhythm, next),
-        Err(_) => firing.skip(SkipReason::Unreadable, (1, tick, tick)),
+        Err(_) => {
+            // A node of another release may know the zone: the tick stays undecided, and is looked at again.
+            firing.skip(SkipReason::Unreadable, (0, tick, tick));
+            firing.ticked.next = Some(Planned { tick, due: now.plus(UNREADABLE_WAIT) });
+        }
     }
     let Firing { ticked, jobs, .. } = firing;
     let mut decided = changed(id, ScheduleChange::Ticked(ticked));

@@ -36,6 +36,24 @@ fn hourly() -> ScheduleSettings {
     }
 }
 
+/// During an upgrade a node may lead that does not know the zone yet.
+#[test]
+fn a_schedule_that_this_release_cannot_read_waits_for_one_that_can() {
+    let mut world = World::with(hourly());
+    let settings = ScheduleSettings { time_zone: "Mars/Base".to_owned(), ..hourly() };
+    let of = |world: &mut World, settings: &ScheduleSettings| {
+        world.account.schedules.get_mut(&id()).unwrap().settings = settings.clone();
+    };
+    of(&mut world, &settings);
+    let first = world.next();
+    let (ticked, jobs) = world.at(HOUR).fire();
+    assert_eq!((ticked.skipped[0].reason, ticked.skipped[0].count, jobs), (SkipReason::Unreadable, 0, vec![]));
+    assert_eq!(world.next(), first, "nothing is decided");
+    of(&mut world, &hourly());
+    assert_eq!(world.at(HOUR + 1).fire().1.len(), 1);
+    assert!(world.next() > first);
+}
+
 fn id() -> ScheduleId {
     ScheduleId::parse("report").unwrap()
 }
