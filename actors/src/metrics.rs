@@ -23,6 +23,18 @@ pub fn describe() {
     describe_counter!("steward_tasks_taken_total", "Tasks taken from other nodes to run here, by kind.");
     describe_histogram!("steward_task_seconds", "Attempts at tasks, by kind.");
     describe_counter!("steward_delivery_attempts_total", "Attempts at deliveries, by outcome.");
+    describe_counter!("steward_blob_store_requests_total", "Requests to the object store, by what and outcome.");
+    describe_gauge!("steward_blob_cache_bytes", "Bytes of blobs here that the object store has as well.");
+}
+
+/// The object store was asked for something, by what and how it went.
+pub(crate) fn store_asked(what: &'static str, outcome: &'static str) {
+    counter!("steward_blob_store_requests_total", "what" => what, "outcome" => outcome).increment(1);
+}
+
+/// Bytes of blobs in the folder that the object store has as well.
+pub(crate) fn blob_cache_bytes(bytes: u64) {
+    gauge!("steward_blob_cache_bytes").set(wide(bytes));
 }
 
 /// Spawned tasks that run, by name.
@@ -105,4 +117,11 @@ pub(crate) fn delivery_ended(outcome: &DeliveryOutcome) {
 /// Counts beyond four billion do not occur.
 fn float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Exact up to 2^53; nobody reads the last bytes of more.
+fn wide(count: u64) -> f64 {
+    let (high, low) = (count >> 32, count & u64::from(u32::MAX));
+    let half = |part: u64| f64::from(u32::try_from(part).unwrap_or(u32::MAX));
+    half(high) * 4_294_967_296.0 + half(low)
 }

@@ -14,6 +14,7 @@ pub mod membership;
 pub mod peers;
 pub mod placement;
 pub mod priority;
+pub mod progress;
 pub mod raft;
 mod spawn;
 pub mod store;

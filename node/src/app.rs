@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,14 +15,14 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng as _;
 use serde_json::json;
-use steward_actors::blob::{Backfill, BlobStore, Uploads, sweep_uploads};
+use steward_actors::blob::{Backfill, BlobStore, Bucket, Uploads, sweep_uploads};
 use steward_actors::delivery::{DeliveryBoard, Sender, SenderConfig};
 use steward_actors::egress::Egress;
 use steward_actors::elsewhere::Commands;
 use steward_actors::seal::Sealer;
 use steward_actors::shard::{self, Observer, Retention, Seat, Shards, ShardsConfig};
 use steward_actors::supervisor;
-use steward_actors::task::{Slots, TaskBoard, Workers, WorkersConfig};
+use steward_actors::task::{TaskBoard, Workers};
 use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::NodeId;
 use steward_cluster::log::LogConfig;
@@ -33,8 +32,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
+use crate::blobs;
 use crate::cluster::{self, Around, Company, Internal, Place};
 use crate::config::Config;
 use crate::data_dir::{DataDir, SHARDS_FOLDER};
@@ -48,9 +47,10 @@ use crate::gateway::{Gateway, Readiness, Serving};
 use crate::open_files;
 use crate::raising;
 use crate::router::Router;
-use crate::runners::{egress_policy, runners};
+use crate::runners::{egress_policy, runners, slots, tariff, workers_config};
 use crate::shutdown::StopSignals;
 use crate::telemetry;
+use crate::watch::Watcher;
 
 /// Connections that may wait to be accepted; the kernel resets some of those beyond.
 const BACKLOG: u32 = 4_096;
@@ -91,7 +91,7 @@ struct Ground {
     /// Tells this cluster's cursors from those of others.
     mark: ClusterMark,
     operator: Option<blake3::Hash>,
-    blobs: BlobStore,
+    blobs: (BlobStore, Option<Bucket>),
     listeners: (TcpListener, TcpListener),
     internal: Option<Internal>,
     place: Place,
@@ -105,7 +105,6 @@ impl Ground {
         let node_key = data_dir.node_key(config.node_key_file())?;
         let key_file = config.auth.enabled.then(|| config.operator_key_file());
         let operator = key_file.as_deref().map(open_operator_key).transpose()?;
-        let blobs = BlobStore::open(data_dir.join("blobs")).context("cannot open the folder of blobs")?;
         let (http_listener, http) = bind("http.listen", config.http.listen)?;
         let (grpc_listener, grpc) = bind("grpc.listen", config.grpc.listen)?;
         let internal = Internal::bind(config).await?;
@@ -121,6 +120,7 @@ impl Ground {
         };
         let (sealer, listeners) = (Arc::new(Sealer::new(&node_key)), (http_listener, grpc_listener));
         let mark = ClusterMark::of(&node_key);
+        let blobs = blobs::open(&config.blobs, &config.node.data_dir, &mark.to_string()).await?;
         Ok(Self { data_dir, sealer, mark, operator, blobs, listeners, internal, place, ready })
     }
 }
@@ -138,7 +138,10 @@ struct Attentive {
 impl Attentive {
     fn new(config: &Config) -> Self {
         let (keys, sources) = (Arc::new(KnownKeys::new()), Arc::new(KnownSources::new()));
-        let (tasks, deliveries) = (Arc::new(TaskBoard::new(config.scratch_dir())), Arc::new(DeliveryBoard::new()));
+        let (tasks, deliveries) = (
+            Arc::new(TaskBoard::new(config.scratch_dir()).with_tariff(Arc::new(tariff(config)))),
+            Arc::new(DeliveryBoard::new()),
+        );
         let missing = (!config.cluster.name.is_empty()).then(|| Arc::new(Backfill::new()));
         Self { keys, sources, tasks, deliveries, missing }
     }
@@ -171,16 +174,17 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     let observers = attentive.observers();
     let shards = start_shards(&config, &place, peers.clone(), &data_dir, Arc::clone(&clock), observers).await?;
     let (seen, view) = cluster::unseen(shard_count);
+    let (_watcher, standstills) = Watcher::start(&config, shards.driver().progress())?;
     let _raising = raising::start(shards.clone(), peers.as_ref().map(|_| view.clone()), &data_dir);
-    let backfill = attentive.missing.clone();
-    let around = peers.zip(backfill).map(|(peers, backfill)| Around::new(node, peers, &shards, &blobs, backfill, view));
+    let around = peers.zip(attentive.missing.clone());
+    let around = around.map(|(peers, backfill)| Around::new(node, peers, &shards, &blobs.0, backfill, view));
     let company = around.as_ref().zip(place.membership).map(|(around, entry)| {
         Arc::new(Company::start(entry, around, shards.clone(), Arc::clone(&data_dir), Arc::clone(&clock), seen))
     });
 
     // ⑨: workers and deliveries, and what they ask of other nodes.
-    let blobs = around.as_ref().map_or(blobs, |around| around.share(shard_count));
-    let _bringing = attentive.missing.map(|missing| Around::bring(missing, &shards, &blobs));
+    let ((blobs, bucket), missing) = (blobs, attentive.missing);
+    let (blobs, _bringing) = blobs::beyond(blobs, bucket, around.as_ref(), missing, &shards, shard_count);
     let (uploads, _sweeping) = start_uploads(node, &blobs, &clock)?;
     let runners = runners(&config, &blobs, &egress, shards.reads(), &clock)?;
     let commands = Commands::new(shards.clone(), around.as_ref().map(|around| around.elsewhere(node, shard_count)));
@@ -204,9 +208,11 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
         tester: sender.tester(),
         blobs,
         uploads,
+        engines: config.speech_engines(),
         forwarder: forwarder.clone(),
         clock: Arc::clone(&clock),
         readiness: readiness.clone(),
+        standstills,
         company: company.clone(),
     });
     let operations = operations(&config, node, attentive.tasks, started);
@@ -221,12 +227,10 @@ pub(crate) async fn run(config: Config, told: impl FnOnce(&Ready) -> anyhow::Res
     });
     let serving = Serving::start(&config, http_state, services, forwarder, listeners, stop_serving);
     readiness.set(true);
-    let took = clock.monotonic().saturating_sub(started);
-    tracing::info!(http = %ready.http, grpc = %ready.grpc, ?took, "the node is ready");
+    tracing::info!(http = %ready.http, grpc = %ready.grpc, took = ?clock.monotonic() - started, "the node is ready");
     told(&ready)?;
 
-    let signal = signals.next().await;
-    tracing::info!(signal, "the node stops");
+    signals.asked().await;
     readiness.set(false);
     let stop = stop(company, serving, workers, sender, shards, inside);
     end_within(Duration::from_secs(config.node.shutdown_s_max), stop).await
@@ -342,6 +346,7 @@ async fn start_shards(
         accounts_live_max: config.accounts.live_max,
         retention,
         elections_after: Duration::from_millis(config.cluster.election_ms.into()),
+        tariff: Arc::new(tariff(config)),
         ..ShardsConfig::default()
     };
     let node = place.identity.node;
@@ -364,16 +369,6 @@ async fn start_shards(
 
 fn snapshots_folder(data_dir: &DataDir) -> PathBuf {
     data_dir.join(SHARDS_FOLDER).join("snapshots")
-}
-
-fn workers_config(config: &Config, node: NodeId) -> WorkersConfig {
-    WorkersConfig { slots: slots(config), node: format!("node-{}", node.0), boot: Uuid::now_v7().to_string() }
-}
-
-fn slots(config: &Config) -> Slots {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let cpu = if config.tasks.cpu_slots == 0 { cores() } else { config.tasks.cpu_slots };
-    Slots { cpu, net: config.tasks.net_slots }
 }
 
 fn operations(config: &Config, node: NodeId, tasks: Arc<TaskBoard>, started: Duration) -> Operations {

@@ -5,6 +5,7 @@
 
 mod app;
 mod between;
+mod blobs;
 mod cli;
 mod cluster;
 mod config;
@@ -20,5 +21,6 @@ mod router;
 mod runners;
 mod shutdown;
 mod telemetry;
+mod watch;
 
 pub use cli::main;

@@ -120,6 +120,11 @@ pub(crate) fn format_in_force(format: Option<Format>) {
     }
 }
 
+/// How long a part of the node has stood still; 0 while it gets on.
+pub(crate) fn standstill(part: &'static str, seconds: u32) {
+    metrics::gauge!("steward_standstill_seconds", "part" => part).set(f64::from(seconds));
+}
+
 /// What each family means, for people.
 pub(crate) fn describe() {
     steward_cluster::describe_metrics();
@@ -132,6 +137,7 @@ pub(crate) fn describe() {
     metrics::describe_gauge!("steward_http_connections", "Open HTTP connections.");
     metrics::describe_counter!("steward_connections_cut_total", "Connections that kept a full port waiting.");
     metrics::describe_gauge!("process_start_time_seconds", "When this process started, since the Unix epoch.");
+    metrics::describe_gauge!("steward_standstill_seconds", "How long a part of the node has stood still.");
     metrics::describe_gauge!("steward_subscriptions", "Open event streams.");
     metrics::describe_counter!("steward_subscriptions_cut_total", "Event streams cut because of a slow reader.");
     metrics::describe_gauge!("steward_subscriptions_to_all", "Open streams of all accounts.");

@@ -16,11 +16,12 @@ impl StopSignals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for either; tells which.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
+    /// Waits for either, and says which.
+    pub(crate) async fn asked(&mut self) {
+        let signal = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-        }
+        };
+        tracing::info!(signal, "the node stops");
     }
 }

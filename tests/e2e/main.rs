@@ -1,5 +1,7 @@
 //! End to end: what only a running node can prove. Every test starts the real binary; a file per theme.
 
+mod blob_store;
+mod budgets;
 mod deliveries;
 mod durable;
 mod endpoints;
@@ -15,6 +17,7 @@ mod proxy;
 mod refusals;
 mod refusals_auth;
 mod schedules;
+mod standstill;
 mod storage;
 mod storage_damage;
 mod tools;

@@ -89,6 +89,10 @@ async fn jobs_and_playbooks() {
     ] {
         check_field(jobs.create_job(job(kind, "{}")).await, field, "must be");
     }
+    for kind in ["call", "transcript"] {
+        let unknown = job(kind, r#"{"url": "https://a.example/b", "engine": "cloud"}"#);
+        check_field(jobs.create_job(unknown).await, "input_json.engine", "must be one of local");
+    }
     let long = format!(r#"{{"text": "{}"}}"#, "x".repeat(65 * 1024));
     check_field(jobs.create_job(job("summarize", &long)).await, "input_json", "65536");
     let urgent = CreateJobRequest { priority: 6, ..job("search", r#"{"query": "q"}"#) };

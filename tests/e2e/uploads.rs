@@ -41,12 +41,12 @@ pub(crate) async fn upload(node: &Node, account: &str, bytes: usize) -> String {
     reply.header("location").expect("it says where it is").to_owned()
 }
 
-async fn patch(node: &Node, path: &str, offset: usize, bytes: &[u8]) -> Reply {
+pub(crate) async fn patch(node: &Node, path: &str, offset: usize, bytes: &[u8]) -> Reply {
     let pairs = [("content-type", OFFSET_OCTET_STREAM), ("upload-offset", &offset.to_string())];
     node.request("PATCH", path, &with_key(node.key(), &pairs), bytes).await
 }
 
-async fn head(node: &Node, path: &str) -> Reply {
+pub(crate) async fn head(node: &Node, path: &str) -> Reply {
     node.request("HEAD", path, &with_key(node.key(), &[]), b"").await
 }
 
@@ -54,14 +54,14 @@ fn number(reply: &Reply, name: &str) -> usize {
     reply.header(name).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name}: {reply:?}"))
 }
 
-async fn bring(node: &Node, account: &str, bytes: &[u8]) -> String {
+pub(crate) async fn bring(node: &Node, account: &str, bytes: &[u8]) -> String {
     let path = upload(node, account, bytes.len()).await;
     let reply = patch(node, &path, 0, bytes).await;
     assert_eq!(reply.status, 204, "{}", reply.text());
     reply.header("upload-blob").expect("it is whole").to_owned()
 }
 
-async fn ended(api: &Api, account: &str, job: &str) -> steward_proto::job::v1::Job {
+pub(crate) async fn ended(api: &Api, account: &str, job: &str) -> steward_proto::job::v1::Job {
     let ended = async || Some(api.job(account, job).await).filter(|job| job.state() != JobState::Running);
     eventually(WAIT_MAX, "the job to end", ended).await
 }

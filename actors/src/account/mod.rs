@@ -121,6 +121,9 @@ impl Memory {
         if desk.writer.format() < Format::WORK {
             decision.drop_splits();
         }
+        if desk.writer.format() < Format::BUDGETS {
+            decision.drop_costs();
+        }
         let mut bytes = decision.encode();
         if bytes.len() > PROPOSAL_BYTES_MAX && decision.drop_requests() {
             bytes = decision.encode();

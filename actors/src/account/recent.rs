@@ -1,6 +1,7 @@
 //! What was decided and cannot be read from the store yet: the rest of an account's history is looked up there.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use steward_cluster::clock::Timestamp;
 use steward_cluster::ids::ShardId;
@@ -39,7 +40,7 @@ impl Recent {
         now: Timestamp,
     ) -> Result<Facts, ReadError> {
         let place = Place { shard: desk.shard, account: &account.id };
-        let mut facts = Facts::default();
+        let mut facts = Facts { tariff: Arc::clone(&desk.tariff), ..Facts::default() };
         if let Some(idempotency) = &asked.idempotency {
             facts.answered = self.answered(desk, place, &idempotency.key, now)?;
         }

@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
-    named: Vec<BlobHash>,
+    named: Vec<(AccountId, BlobHash)>,
     look_at_all: bool,
 }
 
@@ -46,7 +46,7 @@ impl Backfill {
     }
 
     /// The worker may have put its copies on the other replicas.
-    fn note(&self, event: &Event) {
+    fn note(&self, account: &AccountId, event: &Event) {
         let blobs = if let Event::TaskSucceeded { blobs, .. } = event {
             blobs.as_slice()
         } else if let Event::BlobUploaded(uploaded) = event {
@@ -61,7 +61,8 @@ impl Backfill {
         if state.named.len() + blobs.len() > NAMED_MAX {
             state.look_at_all = true;
         } else {
-            state.named.extend(blobs.iter().filter_map(|blob| BlobHash::parse(blob)));
+            let named = blobs.iter().filter_map(|blob| BlobHash::parse(blob));
+            state.named.extend(named.map(|hash| (account.clone(), hash)));
         }
         drop(state);
         self.changed.notify_one();
@@ -91,9 +92,9 @@ pub async fn backfill(missing: Arc<Backfill>, shards: Shards, blobs: BlobStore) 
     }
 }
 
-async fn bring_all(named: Vec<BlobHash>, blobs: &BlobStore) {
-    for hash in named {
-        if let Err(error) = blobs.bring(&hash).await {
+async fn bring_all(named: Vec<(AccountId, BlobHash)>, blobs: &BlobStore) {
+    for (account, hash) in named {
+        if let Err(error) = blobs.bring(&account, &hash).await {
             let cause: &dyn std::error::Error = &error;
             tracing::warn!(hash = hash.as_str(), error = cause, "a blob is missing here");
         }
@@ -101,12 +102,12 @@ async fn bring_all(named: Vec<BlobHash>, blobs: &BlobStore) {
 }
 
 impl Observer for Backfill {
-    fn applied(&self, _account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
-        self.note(event);
+    fn applied(&self, account: &AccountId, _seq: u64, _at: Timestamp, event: &Event) {
+        self.note(account, event);
     }
 
-    fn followed(&self, _account: &AccountId, event: &Event) {
-        self.note(event);
+    fn followed(&self, account: &AccountId, event: &Event) {
+        self.note(account, event);
     }
 
     fn marked(&self, _account: &AccountId, _mark: &Mark) {}

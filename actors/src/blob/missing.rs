@@ -30,8 +30,11 @@ impl Missing {
         if status.is_none_or(|status| status.applied < index || status.is_parked) {
             return Ok(None);
         }
+        if self.blobs.is_cache() {
+            return Ok(Some(0)); // The object store has them.
+        }
         let named = self.shards.reads().blobs(shard)?;
-        let missing = named.iter().filter(|hash| !self.blobs.has(hash)).count();
+        let missing = named.iter().filter(|(_, hash)| !self.blobs.has(hash)).count();
         if missing > 0 {
             self.backfill.look_at_all();
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::shelf::{Hold, Shelf};
 use super::{Copies, CopyError, Incoming};
 use crate::domain::ids::AccountId;
 
@@ -48,6 +49,7 @@ pub struct Blob {
 #[derive(Clone)]
 pub struct BlobStore {
     folder: PathBuf,
+    shelf: Arc<Shelf>,
     copies: Option<Arc<dyn Copies>>,
 }
 
@@ -60,6 +62,15 @@ impl fmt::Debug for BlobStore {
 impl BlobStore {
     /// Opens the folder, making it when it is not there.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
+        Self::open_as(folder, None)
+    }
+
+    /// Opens the folder as a cache of so many bytes before an object store.
+    pub fn open_cache(folder: PathBuf, bytes: u64) -> io::Result<Self> {
+        Self::open_as(folder, Some(bytes))
+    }
+
+    fn open_as(folder: PathBuf, cache_bytes: Option<u64>) -> io::Result<Self> {
         let incoming = folder.join(INCOMING_FOLDER);
         match fs::remove_dir_all(&incoming) {
             Ok(()) => {}
@@ -67,13 +78,18 @@ impl BlobStore {
             Err(error) => return Err(error),
         }
         fs::create_dir_all(&incoming)?;
-        Ok(Self { folder, copies: None })
+        Ok(Self { folder, shelf: Shelf::new(cache_bytes), copies: None })
     }
 
-    /// The same folder on a node that has others beside it.
+    /// The same folder, with the place where copies of its blobs are.
     #[must_use]
     pub fn with_copies(&self, copies: Arc<dyn Copies>) -> Self {
-        Self { folder: self.folder.clone(), copies: Some(copies) }
+        Self { copies: Some(copies), ..self.clone() }
+    }
+
+    /// Whether an object store has the blobs, and this folder some of them.
+    pub(super) fn is_cache(&self) -> bool {
+        self.shelf.is_cache()
     }
 
     /// Moves a finished file in. The file must be on the same file system (the job's scratch folder is).
@@ -90,11 +106,10 @@ impl BlobStore {
         let parent = path.parent().expect("a blob path has a two-letter folder");
         fs::create_dir_all(parent)?;
         File::open(file)?.sync_all()?;
-        match fs::hard_link(file, &path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        self.shelf.put_in(hash, || match fs::hard_link(file, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        })?;
         fs::remove_file(file)?;
         File::open(parent)?.sync_all()?;
         File::open(&self.folder)?.sync_all()
@@ -117,12 +132,32 @@ impl BlobStore {
         Incoming::begin(self.clone(), hash.clone(), path).await
     }
 
-    /// Makes sure that the blob lies here, if any node has it. A node that is alone has all there are.
-    pub async fn bring(&self, hash: &BlobHash) -> Result<(), CopyError> {
-        match &self.copies {
-            Some(copies) if !self.has(hash) => copies.fetch(hash).await,
-            Some(_) | None => Ok(()),
+    /// Makes sure that the blob lies here while the caller has what is returned, if it is anywhere. A node that is alone
+    /// has all there are.
+    pub async fn bring(&self, account: &AccountId, hash: &BlobHash) -> Result<Hold, CopyError> {
+        let hold = self.shelf.hold(hash);
+        if let Some(copies) = &self.copies
+            && !self.has(hash)
+        {
+            let turn = hold.turn();
+            let _one = turn.lock().await;
+            if !self.has(hash) {
+                copies.fetch(account, hash).await?;
+            }
         }
+        Ok(hold)
+    }
+
+    /// An object store was seen to have the blob.
+    pub(super) fn may_go(&self, hash: &BlobHash) {
+        if let Ok(file) = fs::metadata(self.path(hash)) {
+            self.shelf.may_go(hash, file.len(), |hash| self.path(hash));
+        }
+    }
+
+    /// All that was here before there was an object store is there.
+    pub(super) fn may_shrink(&self) {
+        self.shelf.may_shrink(|hash| self.path(hash));
     }
 
     /// Makes sure that the blob outlives this node, before an event of the account names it.

@@ -7,7 +7,7 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, schedule, source, upload};
+use super::{budget, endpoint, job, schedule, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, RefusedFor, RefusedRequest,
     ReleaseReason, Role, SourceCreated, Trust, WebhookAccepted,
@@ -53,6 +53,7 @@ pub(crate) fn mark(stored: wire::Mark) -> Result<Mark, DecodeError> {
         MarkKind::RefusedForgotten(forgotten) => {
             Mark::RefusedForgotten { source: id("source", &forgotten.source)?, numbers: forgotten.numbers }
         }
+        MarkKind::BudgetSpent(spent) => Mark::BudgetSpent(budget::decode_ledger(&spent)),
     })
 }
 
@@ -101,9 +102,14 @@ fn kind(kind: Kind) -> Result<Event, DecodeError> {
             schedule: id("schedule", &e.schedule)?,
             change: schedule::decode(e.change.ok_or(DecodeError::UnknownKind)?)?,
         },
-        Kind::TaskStarted(e) => {
-            Event::TaskStarted { job: id("job", &e.job)?, task: task(&e.task)?, attempt: e.attempt, worker: e.worker }
-        }
+        Kind::BudgetChanged(e) => Event::BudgetChanged(budget::decode(e.change.ok_or(DecodeError::UnknownKind)?)?),
+        Kind::TaskStarted(e) => Event::TaskStarted {
+            job: id("job", &e.job)?,
+            task: task(&e.task)?,
+            attempt: e.attempt,
+            worker: e.worker,
+            reserved: budget::decode_amounts(e.reserved),
+        },
         Kind::TaskProgressed(e) => task_progressed(e)?,
         Kind::TaskCheckpointed(e) => {
             let state = json("state_json", &e.state_json)?;
@@ -251,6 +257,8 @@ fn ai_called(e: wire::AiCalled) -> Result<Event, DecodeError> {
         input_tokens: e.input_tokens,
         output_tokens: e.output_tokens,
         latency_ms: e.latency_ms,
+        cost_micros: e.cost_micros,
+        number: e.number,
     };
     Ok(Event::AiCalled { job: id("job", &e.job)?, task: task(&e.task)?, call })
 }

@@ -8,12 +8,13 @@ use steward_proto::record::v1::event::Kind;
 use steward_proto::record::v1::mark::Kind as MarkKind;
 use steward_proto::record::v1::webhook_accepted::Kept;
 
-use super::{endpoint, job, schedule, source, upload};
+use super::{budget, endpoint, job, schedule, source, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointCreated, Event, KeptRequest, Mark, Playbook, ReleaseReason, Role, SourceCreated,
     Trust, WebhookAccepted,
 };
-use crate::domain::ids::{Id, JobId, PlaybookId};
+use crate::domain::budget::Amounts;
+use crate::domain::ids::{EndpointId, Id, JobId, PlaybookId};
 use crate::domain::job::Failure;
 use crate::domain::task::TaskId;
 
@@ -51,6 +52,7 @@ pub(crate) fn mark(mark: &Mark) -> wire::Mark {
         Mark::RefusedForgotten { source, numbers } => {
             MarkKind::RefusedForgotten(wire::RefusedForgotten { source: id(source), numbers: numbers.clone() })
         }
+        Mark::BudgetSpent(ledger) => MarkKind::BudgetSpent(budget::encode_ledger(ledger)),
     };
     wire::Mark { kind: Some(kind) }
 }
@@ -71,9 +73,7 @@ fn kind(event: &Event) -> Kind {
         Event::WebhookAccepted(webhook) => webhook_accepted(webhook),
         Event::EndpointCreated(created) => endpoint_created(created),
         Event::EndpointDeleted { endpoint } => Kind::EndpointDeleted(wire::EndpointDeleted { endpoint: id(endpoint) }),
-        Event::EndpointDisabled { endpoint, reason } => {
-            Kind::EndpointDisabled(wire::EndpointDisabled { endpoint: id(endpoint), reason: reason.clone() })
-        }
+        Event::EndpointDisabled { endpoint, reason } => endpoint_disabled(endpoint, reason),
         Event::EndpointChanged { endpoint: changed, change } => Kind::EndpointChanged(wire::EndpointChanged {
             endpoint: id(changed),
             change: Some(endpoint::encode(change)),
@@ -109,8 +109,11 @@ fn kind(event: &Event) -> Kind {
         Event::JobChanged { job, change } => Kind::JobChanged(job::encode_changed(job, *change)),
         Event::BlobUploaded(uploaded) => Kind::BlobUploaded(upload::encode(uploaded)),
         Event::TaskLimitsSet { limits } => Kind::TaskLimitsSet(job::encode_limits(limits)),
+        Event::BudgetChanged(change) => Kind::BudgetChanged(budget::encode(change)),
         Event::ScheduleChanged { schedule: of, change } => Kind::ScheduleChanged(schedule::encode(of, change)),
-        Event::TaskStarted { job, task, attempt, worker } => task_started(job, *task, *attempt, worker),
+        Event::TaskStarted { job, task, attempt, worker, reserved } => {
+            task_started(job, *task, *attempt, worker, *reserved)
+        }
         Event::TaskProgressed { job, task, attempt, permille, note } => {
             task_progressed(job, *task, *attempt, *permille, note)
         }
@@ -202,13 +205,18 @@ fn endpoint_created(created: &EndpointCreated) -> Kind {
     })
 }
 
+fn endpoint_disabled(endpoint: &EndpointId, reason: &str) -> Kind {
+    Kind::EndpointDisabled(wire::EndpointDisabled { endpoint: id(endpoint), reason: reason.to_owned() })
+}
+
 fn job_failed(job: &JobId, task: TaskId, failure: &Failure) -> Kind {
     let Failure { code, message } = failure.clone();
     Kind::JobFailed(wire::JobFailed { job: id(job), task: name(task), code, message })
 }
 
-fn task_started(job: &JobId, task: TaskId, attempt: u32, worker: &str) -> Kind {
-    Kind::TaskStarted(wire::TaskStarted { job: id(job), task: name(task), attempt, worker: worker.to_owned() })
+fn task_started(job: &JobId, task: TaskId, attempt: u32, worker: &str, reserved: Amounts) -> Kind {
+    let (job, task, worker) = (id(job), name(task), worker.to_owned());
+    Kind::TaskStarted(wire::TaskStarted { job, task, attempt, worker, reserved: budget::encode_amounts(reserved) })
 }
 
 fn task_progressed(job: &JobId, task: TaskId, attempt: u32, permille: u32, note: &str) -> Kind {
@@ -243,9 +251,20 @@ fn task_released(job: &JobId, task: TaskId, attempt: u32, reason: ReleaseReason)
 }
 
 fn ai_called(job: &JobId, task: TaskId, call: &AiCalled) -> Kind {
-    let AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms } = call.clone();
-    let (job, task) = (id(job), name(task));
-    Kind::AiCalled(wire::AiCalled { job, task, operation, provider, model, input_tokens, output_tokens, latency_ms })
+    let AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms, cost_micros, number } =
+        call.clone();
+    Kind::AiCalled(wire::AiCalled {
+        job: id(job),
+        task: name(task),
+        operation,
+        provider,
+        model,
+        input_tokens,
+        output_tokens,
+        latency_ms,
+        cost_micros,
+        number,
+    })
 }
 
 fn document_indexed(document: &str, title: &str, blob: &str, chunks: u32) -> Kind {

@@ -55,6 +55,9 @@ impl Decision {
 
     /// The format it needs.
     pub(crate) fn format(&self) -> Format {
+        if self.events.iter().any(needs_budgets) || self.marks.iter().any(|mark| matches!(mark, Mark::BudgetSpent(_))) {
+            return Format::BUDGETS;
+        }
         if self.events.iter().any(needs_work) {
             return Format::WORK;
         }
@@ -86,6 +89,15 @@ impl Decision {
     /// Leaves the work of jobs in one task each: not all nodes know parts.
     pub(crate) fn drop_splits(&mut self) {
         self.events.retain(|event| !matches!(event, Event::JobChanged { change: JobChange::Split(_), .. }));
+    }
+
+    /// Says neither what calls of models cost nor which ones they are: not all nodes know that.
+    pub(crate) fn drop_costs(&mut self) {
+        for event in &mut self.events {
+            if let Event::AiCalled { call, .. } = event {
+                (call.cost_micros, call.number) = (0, 0);
+            }
+        }
     }
 
     /// Keeps no requests: not all nodes know them, or there is no room. Says whether there were any.
@@ -125,6 +137,17 @@ impl Decision {
         stored.encode_raw(&mut bytes);
         bytes
     }
+}
+
+/// Whether nodes that do not know [`Format::BUDGETS`] cannot read an event.
+fn needs_budgets(event: &Event) -> bool {
+    if let Event::TaskStarted { reserved, .. } = event {
+        return !reserved.is_none();
+    }
+    if let Event::AiCalled { call, .. } = event {
+        return call.cost_micros != 0 || call.number != 0;
+    }
+    matches!(event, Event::BudgetChanged(_))
 }
 
 /// Whether nodes that do not know [`Format::WORK`] cannot read an event.
@@ -173,6 +196,7 @@ fn needs_work(event: &Event) -> bool {
         | Event::DeliveryFailed { .. }
         | Event::JobSucceeded { .. }
         | Event::JobCancelled { .. }
+        | Event::BudgetChanged(_)
         | Event::DocumentIndexed { .. } => false,
     }
 }

@@ -7,6 +7,7 @@
 //! - **C2 for ever**: bytes once written decode the same in every later version; `tests/golden` holds them.
 //! - **C3 closed**: the view shows no secret, hash, token or wrapped key.
 
+mod budget;
 mod decode;
 mod encode;
 mod endpoint;

@@ -11,6 +11,7 @@ use crate::domain::account::{
     KeptRequest, Mark, OldSecret, Playbook, RefusedFor, RefusedRequest, ReleaseReason, Role, SourceChange,
     SourceCreated, SourceResponse, SourceSettings, Trust, WebhookAccepted,
 };
+use crate::domain::budget::{Amounts, Budget, BudgetChange, Budgets, Ledger, Line, PERIODS, Reached, UNITS};
 use crate::domain::ids::Id;
 use crate::domain::job::{Failure, JobKind, JobOptions, PRIORITIES, Split};
 use crate::domain::pattern::Pattern;
@@ -20,8 +21,8 @@ use crate::domain::schedule::{
 use crate::domain::task::{TASK_KINDS, TaskId, TaskKind, TaskLimits};
 
 /// How many kinds of event and mark there are.
-pub(crate) const EVENT_KINDS: u32 = 32;
-pub(crate) const MARK_KINDS: u32 = 6;
+pub(crate) const EVENT_KINDS: u32 = 33;
+pub(crate) const MARK_KINDS: u32 = 7;
 
 /// What events are made of.
 #[derive(Clone, Debug)]
@@ -93,6 +94,11 @@ pub(crate) fn mark(kind: u32, p: &Parts) -> Mark {
             sealed_request: p.bytes.clone().into(),
         }),
         6 => Mark::RefusedForgotten { source: p.id(), numbers: vec![p.number, 1] },
+        7 => {
+            let line = |told_percent| Line { start: Timestamp(p.number), spent: 9, told_percent };
+            let tokens = if p.full { line(80) } else { Line::default() };
+            Mark::BudgetSpent(Ledger { money: line(0), tokens, video: line(100) })
+        }
         _ => Mark::EndpointMoved {
             endpoint: p.id(),
             is_recovery: p.full,
@@ -223,7 +229,8 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
                 JobChange::Split(Split { chunks: u16::try_from(p.small % 256 + 1).unwrap(), has_sound: p.full }),
             ][p.pick % 4],
         },
-        19 => Event::TaskStarted { job, task, attempt, worker: p.text.clone() },
+        33 => Event::BudgetChanged(budget_change(p)),
+        19 => Event::TaskStarted { job, task, attempt, worker: p.text.clone(), reserved: reserved(p) },
         20 => Event::TaskProgressed { job, task, attempt, permille: p.small, note: p.text.clone() },
         21 => Event::TaskCheckpointed { job, task, attempt, state: p.json() },
         22 => Event::TaskSucceeded { job, task, attempt, result: p.json(), blobs: vec![p.text.clone()] },
@@ -236,7 +243,10 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
         25 => {
             let (operation, provider, model) = (p.id.clone(), p.id.clone(), p.text.clone());
             let (input_tokens, output_tokens, latency_ms) = (p.number, p.number, p.number);
-            let call = AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms };
+            let Amounts { money_micros: cost_micros, .. } = reserved(p);
+            let number = if cost_micros == 0 { 0 } else { p.small };
+            let call =
+                AiCalled { operation, provider, model, input_tokens, output_tokens, latency_ms, cost_micros, number };
             Event::AiCalled { job, task, call }
         }
         26 => {
@@ -254,6 +264,25 @@ fn options(p: &Parts) -> JobOptions {
     }
     let priority = PRIORITIES[p.pick % PRIORITIES.len()];
     JobOptions { priority, start_at: p.time(), deadline_at: p.time() }
+}
+
+/// The golden lines are of work that no budget is reserved for.
+fn reserved(p: &Parts) -> Amounts {
+    if p.pick % 3 == 1 {
+        return Amounts::NONE;
+    }
+    Amounts { money_micros: p.number, tokens: u64::from(p.small), video_ms: 1 }
+}
+
+fn budget_change(p: &Parts) -> BudgetChange {
+    let budget = |place: usize| p.full.then_some(Budget { max: p.number, period: PERIODS[(p.pick + place) % 3] });
+    let (unit, until) = (UNITS[p.pick % 3], p.time());
+    match p.pick % 2 {
+        0 => BudgetChange::Reached(Reached { unit, percent: p.small, spent: p.number, max: 1, until }),
+        _ => {
+            BudgetChange::Set(Budgets { currency: p.id.clone(), money: budget(0), tokens: budget(1), video: budget(2) })
+        }
+    }
 }
 
 fn schedule_change(p: &Parts) -> ScheduleChange {

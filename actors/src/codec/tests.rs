@@ -19,6 +19,7 @@ use super::{
     encode_feed_row,
 };
 use crate::domain::account::{Answer, Event, Idempotency, JobChange, KeptRequest, Playbook, WebhookAccepted};
+use crate::domain::budget::Amounts;
 use crate::domain::ids::{AccountId, Id, JobId, PlaybookId};
 use crate::domain::job::{JobKind, JobOptions, Split};
 use crate::domain::pattern::Pattern;
@@ -113,6 +114,17 @@ fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
     let of = |event: Event| Decision { events: vec![event], marks: vec![], ..decision(&p) }.format();
     assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
     assert_eq!(of(event(32, &p)), Format::WORK);
+    assert_eq!(of(event(33, &p)), Format::BUDGETS);
+    let spent = Decision { events: vec![], marks: vec![mark(7, &p)], ..decision(&p) };
+    assert_eq!(spent.format(), Format::BUDGETS);
+    for kind in [19, 25] {
+        assert_eq!(of(event(kind, &p)), Format::FIRST, "nothing is reserved, no call is counted");
+        assert_eq!(of(event(kind, &Parts { pick: 0, ..p.clone() })), Format::BUDGETS);
+    }
+    let mut uncounted =
+        Decision { events: vec![event(25, &Parts { pick: 0, ..p.clone() })], marks: vec![], ..decision(&p) };
+    uncounted.drop_costs();
+    assert_eq!(uncounted.format(), Format::FIRST);
     let urgent = Parts { pick: 3, ..p.clone() };
     assert_eq!((of(event(15, &urgent)), of(event(24, &urgent))), (Format::JOBS, Format::JOBS));
 }
@@ -123,7 +135,8 @@ fn parts_of_tasks_need_their_format_and_can_be_left_whole() {
     let of = |events: Vec<Event>| Decision { events, marks: vec![], ..decision(&p) };
     let job = || JobId::parse("hls-1").unwrap();
     let split = Event::JobChanged { job: job(), change: JobChange::Split(Split { chunks: 300, has_sound: true }) };
-    let started = |task| Event::TaskStarted { job: job(), task, attempt: 1, worker: "w".to_owned() };
+    let started =
+        |task| Event::TaskStarted { job: job(), task, attempt: 1, worker: "w".to_owned(), reserved: Amounts::NONE };
     let asked = |kind| {
         let (kind, options) = (JobKind::parse(kind).unwrap(), JobOptions::default());
         Event::JobRequested { job: job(), kind, input: serde_json::Value::Null, playbook: None, options }

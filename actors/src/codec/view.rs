@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use steward_cluster::ids::ShardId;
 use steward_proto::event::v1 as wire;
 
-use super::{job, schedule, upload};
+use super::{budget, job, schedule, upload};
 use crate::domain::account::{
     AiCalled, ApiKeyCreated, EndpointChange, EndpointSettings, Event, JobChange, ReleaseReason, SourceChange,
 };
@@ -42,6 +42,7 @@ pub fn event_type(event: &Event) -> String {
         Event::JobChanged { change, .. } => job::change_type(*change),
         Event::BlobUploaded(_) => "blob.uploaded",
         Event::TaskLimitsSet { .. } => "account.task_limits_set",
+        Event::BudgetChanged(change) => budget::change_type(change),
         Event::ScheduleChanged { change, .. } => schedule::change_type(change),
         Event::TaskStarted { .. } => "task.started",
         Event::TaskProgressed { .. } => "task.progressed",
@@ -99,9 +100,11 @@ pub fn data_json(event: &Event) -> Value {
         Event::JobFailed { job, task, failure } => json!({"job": job, "task": task, "failure": failure}),
         Event::TaskLimitsSet { limits } => json!(limits),
         Event::BlobUploaded(uploaded) => upload::shown(uploaded),
+        Event::BudgetChanged(change) => budget::change_json(change),
         Event::ScheduleChanged { schedule: changed, change } => schedule::change_json(changed, change),
-        Event::TaskStarted { job, task, attempt, worker } => {
-            attempt_of(job, *task, *attempt, json!({"worker": worker}))
+        Event::TaskStarted { job, task, attempt, worker, reserved } => {
+            let reserved = (!reserved.is_none()).then(|| json!({"reserved": reserved}));
+            attempt_of(job, *task, *attempt, with(json!({"worker": worker}), reserved.unwrap_or_default()))
         }
         Event::TaskProgressed { job, task, attempt, permille, note } => {
             attempt_of(job, *task, *attempt, json!({"permille": permille, "note": note}))
@@ -209,6 +212,7 @@ fn ai_call(job: &JobId, task: TaskId, call: &AiCalled) -> Value {
     json!({
         "job": job, "task": task, "operation": call.operation, "provider": call.provider, "model": call.model,
         "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "latency_ms": call.latency_ms,
+        "cost_micros": call.cost_micros,
     })
 }
 

@@ -188,6 +188,7 @@ impl Observer for DeliveryBoard {
             | Event::JobRequested { .. }
             | Event::JobChanged { .. }
             | Event::TaskLimitsSet { .. }
+            | Event::BudgetChanged(_)
             | Event::BlobUploaded(_)
             | Event::ScheduleChanged { .. }
             | Event::JobSucceeded { .. }

@@ -3,6 +3,7 @@
 //! Nothing here knows async, I/O, a clock or randomness; the tidy test enforces it.
 
 pub mod account;
+pub mod budget;
 pub mod ids;
 pub mod job;
 pub mod pattern;

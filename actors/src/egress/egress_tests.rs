@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "test servers are spawned, and end with the runtime")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ fn hello(stream: TcpStream, _: u16) -> futures_util::future::BoxFuture<'static, 
 }
 
 async fn get(client: &Egress, url: &str, dest: &Path, max: u64) -> Result<super::Downloaded, EgressError> {
-    client.get_to_file(url, dest, max, &HeaderMap::new()).await
+    client.get_to_file(url, dest, max, &HeaderMap::new(), &|| {}).await
 }
 
 #[track_caller]
@@ -208,6 +209,17 @@ async fn a_redirect_inward_is_refused_before_it_is_dialled() {
 }
 
 #[tokio::test]
+async fn whoever_downloads_hears_that_bytes_come() {
+    let (server, folder) = (Server::start(hello).await, tempfile::tempdir().unwrap());
+    let (url, heard) = (format!("http://127.0.0.1:{}/", server.port), AtomicUsize::new(0));
+    let count = || {
+        heard.fetch_add(1, Ordering::Relaxed);
+    };
+    client().get_to_file(&url, &folder.path().join("x"), 100, &HeaderMap::new(), &count).await.unwrap();
+    assert!(heard.into_inner() > 0);
+}
+
+#[tokio::test]
 async fn a_redirect_elsewhere_does_not_carry_the_token_along() {
     let elsewhere: Behaviour = |stream, port| {
         let head = format!("HTTP/1.1 302 Found\r\nlocation: http://b.example:{port}/\r\ncontent-length: 0\r\n\r\n");
@@ -221,7 +233,7 @@ async fn a_redirect_elsewhere_does_not_carry_the_token_along() {
     headers.insert("authorization", "Bearer t".parse().unwrap());
     headers.insert("host", "internal".parse().unwrap());
     let url = format!("http://a.example:{}/", server.port);
-    client.get_to_file(&url, &folder.path().join("x"), 100, &headers).await.unwrap_err();
+    client.get_to_file(&url, &folder.path().join("x"), 100, &headers, &|| {}).await.unwrap_err();
     let requests = server.requests();
     assert!(requests[0].contains("authorization: Bearer t"), "{}", requests[0]);
     assert!(requests[0].contains(&format!("host: a.example:{}", server.port)), "{}", requests[0]);

@@ -8,7 +8,8 @@
 //! - **E2 no detour**: the policy alone names a proxy, those of the environment are ignored; redirects are followed by downloads only, few, each
 //!   judged like a first request, and never from https to http.
 //! - **E3 bounded**: every exchange has limits on time, silence and size.
-//! - **E4 whole files**: a download is at its destination complete and on disk, or not at all.
+//! - **E4 whole files**: a download is at its destination complete and on disk, or not at all; parts of two contents are
+//!   never joined (`part`).
 //! - **E5 discreet**: errors name hosts; paths, queries, headers and bodies never reach a log from here.
 
 mod address;
@@ -17,6 +18,7 @@ mod certificate;
 mod connect;
 mod download;
 mod error;
+mod part;
 mod policy;
 mod proxy;
 
@@ -24,6 +26,8 @@ mod proxy;
 mod egress_tests;
 #[cfg(test)]
 mod proxy_tests;
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod ssrf_tests;
 

@@ -190,13 +190,13 @@ async fn redirects_and_sizes_are_kept_to_behind_a_proxy() {
     assert_eq!((cut.body.as_ref(), cut.truncated), (&b"hell"[..], true));
     let (folder, headers) = (tempfile::tempdir().unwrap(), HeaderMap::new());
     let dest = folder.path().join("x");
-    let whole = client.get_to_file("http://hooks.example/", &dest, 5, &headers).await.unwrap();
+    let whole = client.get_to_file("http://hooks.example/", &dest, 5, &headers, &|| {}).await.unwrap();
     assert_eq!(whole.bytes, 5);
-    let large = client.get_to_file("http://hooks.example/", &dest, 4, &headers).await.unwrap_err();
+    let large = client.get_to_file("http://hooks.example/", &dest, 4, &headers, &|| {}).await.unwrap_err();
     assert_eq!(large.code(), "egress_too_large");
     let seen = proxy.heads().len();
     assert_eq!(post(&client, &format!("http://{OTHER}/")).await.unwrap().status, 302);
-    let refused = client.get_to_file(&format!("http://{OTHER}/"), &dest, 5, &headers).await.unwrap_err();
+    let refused = client.get_to_file(&format!("http://{OTHER}/"), &dest, 5, &headers, &|| {}).await.unwrap_err();
     assert_eq!(refused.code(), "egress_refused", "{refused:?}");
     assert_eq!(proxy.heads().len(), seen + 2, "the redirect was followed neither by the post nor inside");
 }

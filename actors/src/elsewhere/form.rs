@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use steward_cluster::ids::ShardId;
 
 use crate::domain::account::{Answer, Asked, Rejection};
+use crate::domain::budget::Short;
 use crate::domain::ids::AccountId;
 use crate::shard::ExecuteError;
 use crate::task::Work;
@@ -136,6 +137,7 @@ enum RejectionForm {
         what: Word,
         max: usize,
     },
+    Budget(Short),
     KeyReused,
     NotYet {
         format: u16,
@@ -173,6 +175,7 @@ mod tests {
         Account, AiCalled, Command, DeliveryOutcome, Event, Facts, Idempotency, Moved, ReleaseReason, Reported,
         RetryAsked, TaskRef, decide,
     };
+    use crate::domain::budget::Unit;
     use crate::domain::ids::{EndpointId, JobId};
     use crate::domain::job::Failure;
     use crate::domain::task::TaskKind;
@@ -194,6 +197,8 @@ mod tests {
             input_tokens: 1,
             output_tokens: u64::MAX,
             latency_ms: 3,
+            cost_micros: 0,
+            number: 1,
         };
         let failure = Failure { code: "c".to_owned(), message: "m".to_owned() };
         let failed = DeliveryOutcome::Failed {
@@ -276,6 +281,14 @@ mod tests {
             of_task("ready"),
             of_job("resumed"),
             Rejection::Limit { what: "running tasks", max: 3 },
+            Rejection::Budget(Short {
+                unit: Unit::Money,
+                max: 1,
+                spent: 2,
+                reserved: 3,
+                needs: 4,
+                opens_at: Some(Timestamp(5)),
+            }),
             Rejection::Invalid { field: "result", rule: "must be small".to_owned() },
         ]);
         assert!(rejections.iter().any(|rejection| matches!(rejection, Rejection::StaleAttempt { .. })));

@@ -142,6 +142,7 @@ pub(crate) fn weight(command: &Command) -> usize {
         | Command::ResumeJob { .. }
         | Command::ExpireJob { .. }
         | Command::SetTaskLimits { .. }
+        | Command::SetBudgets { .. }
         | Command::RecordUpload(_)
         | Command::PauseSchedule { .. }
         | Command::ResumeSchedule { .. }

@@ -27,6 +27,7 @@ use super::writer::{Ticket, Writer};
 use crate::account::{AccountActor, Execute, Waking};
 use crate::codec::ShardAcked;
 use crate::domain::account::{Answer, Asked};
+use crate::domain::budget::Tariff;
 use crate::domain::ids::AccountId;
 
 /// How many of the least recently used actors are looked at for an idle one.
@@ -44,6 +45,7 @@ pub(crate) struct Desk {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) writer: Arc<Writer>,
+    pub(crate) tariff: Arc<Tariff>,
 }
 
 /// One led shard.
@@ -84,7 +86,7 @@ impl Lead {
             let (store, clock) = (Arc::clone(&node.store), Arc::clone(&node.clock));
             let answers = Arc::clone(&node.answers);
             let writer = Writer::new(shard, term, driver, me.clone(), answers);
-            let desk = Desk { shard, store, clock, writer };
+            let desk = Desk { shard, store, clock, writer, tariff: Arc::clone(&node.config.tariff) };
             let started = ActorRuntime::spawn_instant(None, ShardActor, me.clone());
             let (supervisor, _) = started.expect("an actor without a name always starts");
             let gate = Gate::new("shard", node.limits.shard);

@@ -7,6 +7,7 @@ mod admit;
 mod apply;
 mod barriers;
 mod comparing;
+mod config;
 mod consumers;
 mod digest;
 mod due;
@@ -45,11 +46,12 @@ mod projection_tests;
 
 pub use admit::{Limit, Limits};
 pub use barriers::NewerFormat;
+pub use config::{Retention, ShardsConfig};
 pub use consumers::AcknowledgeError;
 pub use open::{OpenError, Opened, open};
 pub use place::shard_of;
 pub use reads::{DOCUMENTS_MAX, Document, FeedEntry, ReadError, Reads};
-pub use shards::{Retention, Seat, ShardRow, Shards, ShardsConfig, StartError};
+pub use shards::{Seat, ShardRow, Shards, StartError};
 pub use source_rows::Refused;
 
 pub(crate) use entries::Standing;

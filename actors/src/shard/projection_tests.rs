@@ -17,11 +17,12 @@ use crate::blob::BlobHash;
 use crate::codec::Decision;
 use crate::domain::account::limits::{REFUSED_MAX, REFUSED_PLACE_BYTES, REQUEST_INLINE_BYTES_MAX};
 use crate::domain::account::{
-    Account, ApiKeyCreated, Asked, BlobUploaded, Command, Decided, DeliveryOutcome, EndpointChange, EndpointCreated,
-    EndpointSettings, Event, Facts, JobChange, KeptRequest, Mark, Moved, Playbook, RefusedFor, RefusedRequest,
-    ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef, Trust,
-    WebhookAccepted, decide,
+    Account, AiCalled, ApiKeyCreated, Asked, BlobUploaded, Command, Decided, DeliveryOutcome, EndpointChange,
+    EndpointCreated, EndpointSettings, Event, Facts, JobChange, KeptRequest, Mark, Moved, Playbook, RefusedFor,
+    RefusedRequest, ReleaseReason, Reported, RetryAsked, Role, SourceAsked, SourceCreated, SourceSettings, TaskRef,
+    Trust, WebhookAccepted, decide,
 };
+use crate::domain::budget::{Budget, Budgets, Period};
 use crate::domain::ids::{AccountId, EndpointId, Id, JobId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, Priority};
 use crate::domain::pattern::Pattern;
@@ -29,7 +30,7 @@ use crate::domain::schedule::{Missed, Overlap, ScheduleSettings};
 use crate::domain::task::{TaskKind, TaskLimits};
 
 const SHARDS: u16 = 64;
-const COMMANDS: u8 = 38;
+const COMMANDS: u8 = 40;
 
 /// What a plain fold of the events holds.
 struct Model {
@@ -111,6 +112,12 @@ fn limits(a: u8, b: u8) -> TaskLimits {
     TaskLimits { weight: u32::from(a % 3) + 1, running_max, ..TaskLimits::default() }
 }
 
+/// Sometimes small ones, so that tasks wait for them.
+fn budgets(a: u8, b: u8) -> Budgets {
+    let of = |max: u64| Some(Budget { max, period: Period::Total });
+    Budgets { tokens: of(u64::from(b) + 1).filter(|_| !a.is_multiple_of(4)), video: of(1 << 40), ..Budgets::default() }
+}
+
 impl Model {
     fn new(name: AccountId) -> Self {
         Self {
@@ -185,6 +192,7 @@ impl Model {
             34 => Command::SetTaskLimits { limits: limits(a, b) },
             35 => Command::RecordUpload(uploaded(a, b)),
             36 | 37 => self.schedule_command(a, b),
+            38 => Command::SetBudgets { budgets: budgets(a, b) },
             14 => Command::AckConsumer { consumer: id("consumer", a), seq: self.account.last_seq },
             15 => Command::TrimFeed { first_seq: self.account.first_seq + u64::from(b % 8) },
             _ => self.task_command(op, a, b),
@@ -278,6 +286,22 @@ impl Model {
                     [usize::from(a % 3)],
             },
             20 if a.is_multiple_of(5) => Command::CancelJob { job: at.job },
+            39 => {
+                let (operation, provider, model) = ("embeddings".to_owned(), "p".to_owned(), "m".to_owned());
+                let (input_tokens, output_tokens, latency_ms) = (b.into(), 1, 1);
+                let (cost_micros, number) = (0, task.calls + u32::from(a % 2));
+                let call = AiCalled {
+                    operation,
+                    provider,
+                    model,
+                    input_tokens,
+                    output_tokens,
+                    latency_ms,
+                    cost_micros,
+                    number,
+                };
+                Command::ReportAiCall { task: at, call }
+            }
             _ => Command::ReportCheckpoint { task: at, state: json!({"at": b}) },
         }
     }

@@ -13,12 +13,13 @@ use super::remembered::remembered_seq;
 use super::rows::{Family, Place, account_of, damaged_row, family_behind, family_range, shard_row_key};
 use super::shard_of;
 use super::source_rows::Refused;
-use super::wake::{first_seq, newest, outline, time_of, wake};
+use super::wake::{first_seq, newest, outline, purse, time_of, wake};
 use super::{endpoint_rows, source_rows};
 use crate::blob::BlobHash;
 use crate::codec::{Barrier, decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
 use crate::domain::account::{Account, Endpoint, Event, Pending, Source, WebhookAccepted};
+use crate::domain::budget::Purse;
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, ScheduleId, SourceId, of};
 use crate::domain::job::Job;
 use crate::domain::schedule::Schedule;
@@ -109,6 +110,11 @@ impl Reads {
     /// How much work of an account runs at a time.
     pub fn task_limits(&self, account: &AccountId) -> Result<TaskLimits, ReadError> {
         Ok(self.place(account).read(&*self.store, Family::TaskLimits, "")?.unwrap_or_default())
+    }
+
+    /// The budgets of an account and what is spent of them.
+    pub fn purse(&self, account: &AccountId) -> Result<Purse, ReadError> {
+        purse(&*self.store, self.place(account))
     }
 
     /// Jobs newest first, those requested before an event (none: from the newest on).
@@ -284,10 +290,11 @@ impl Reads {
     }
 
     /// All blobs that the accounts of a shard own.
-    pub fn blobs(&self, shard: ShardId) -> Result<Vec<BlobHash>, ReadError> {
+    pub fn blobs(&self, shard: ShardId) -> Result<Vec<(AccountId, BlobHash)>, ReadError> {
         let mut blobs = vec![];
-        self.each(shard, Family::Blob, |_, name, _| {
-            blobs.extend(std::str::from_utf8(name).ok().and_then(BlobHash::parse));
+        self.each(shard, Family::Blob, |place, name, _| {
+            let hash = std::str::from_utf8(name).ok().and_then(BlobHash::parse);
+            blobs.extend(hash.map(|hash| (place.account.clone(), hash)));
             Ok(())
         })?;
         Ok(blobs)

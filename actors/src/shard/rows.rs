@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `Account` | – | JSON of [`Head`] |
 //! | `TaskLimits` | – | JSON of [`TaskLimits`](crate::domain::task::TaskLimits) |
+//! | `Budgets`, `Ledger` | – | JSON of the two halves of a [`Purse`](crate::domain::budget::Purse) |
 //! | `Floor` | – | number of the oldest event kept |
 //! | `Feed` | seq | `FeedEvent` of record.proto |
 //! | `Delivery` | source · 0 · delivery id | [`Remembered`] |
@@ -77,6 +78,8 @@ pub(crate) enum Family {
     Refused,
     TaskLimits,
     Schedule,
+    Budgets,
+    Ledger,
 }
 
 /// Bytes before the account in a key.
@@ -115,6 +118,8 @@ impl Family {
             Self::Refused => 25,
             Self::TaskLimits => 26,
             Self::Schedule => 27,
+            Self::Budgets => 28,
+            Self::Ledger => 29,
         }
     }
 
@@ -148,6 +153,8 @@ impl Family {
             Self::Refused => "refused request",
             Self::TaskLimits => "task limits",
             Self::Schedule => "schedule",
+            Self::Budgets => "budgets",
+            Self::Ledger => "ledger",
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::admit::Limits;
 use super::apply::Machine;
+use super::config::ShardsConfig;
 use super::node::Node;
 use super::open::Opened;
 use super::snapshots::Snapshots;
@@ -41,56 +41,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 /// How often a stopping node looks whether they are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
-
-/// Entries of a shard between two comparisons of its replicas.
-const CHECK_ENTRIES: u64 = 8_192;
-
-/// How much of a feed is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Newest events of an account that are kept.
-    pub events_max: u64,
-    /// Age of the oldest event that is kept.
-    pub age_max: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { events_max: 1_000_000, age_max: Duration::from_secs(90 * 24 * 3600) }
-    }
-}
-
-/// What shards are started with.
-#[derive(Clone, Debug)]
-pub struct ShardsConfig {
-    /// Fixed at bootstrap.
-    pub shards: u16,
-    /// Account actors alive at a time.
-    pub accounts_live_max: usize,
-    pub limits: Limits,
-    pub retention: Retention,
-    /// Bytes of log after which snapshots are taken. When the last ones were larger, as many bytes as they had: so
-    /// snapshots never write much more than the log itself.
-    pub snapshot_log_bytes: u64,
-    /// Entries of a shard after which its replicas are compared.
-    pub check_entries: u64,
-    /// How long a leader may be silent before another is elected.
-    pub elections_after: Duration,
-}
-
-impl Default for ShardsConfig {
-    fn default() -> Self {
-        Self {
-            shards: 64,
-            accounts_live_max: 16_384,
-            limits: Limits::default(),
-            retention: Retention::default(),
-            snapshot_log_bytes: 256 << 20,
-            check_entries: CHECK_ENTRIES,
-            elections_after: raft::SILENCE,
-        }
-    }
-}
 
 /// Which node this is, and how it reaches the others.
 pub struct Seat {

@@ -12,6 +12,7 @@ use crate::domain::account::Account;
 use crate::domain::account::limits::{
     ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SCHEDULES_MAX, SOURCES_MAX,
 };
+use crate::domain::budget::Purse;
 use crate::domain::ids::{JobId, of};
 use crate::domain::job::Job;
 
@@ -34,7 +35,14 @@ pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account,
     account.schedules =
         place.read_all::<of::Schedule, _>(store, Family::Schedule, SCHEDULES_MAX)?.into_iter().collect();
     account.task_limits = place.read(store, Family::TaskLimits, "")?.unwrap_or_default();
+    account.purse = purse(store, place)?;
     Ok((account, last_at))
+}
+
+/// Its budgets and what is spent of them.
+pub(crate) fn purse(store: &dyn StateStore, place: Place<'_>) -> Result<Purse, ReadError> {
+    let budgets = place.read(store, Family::Budgets, "")?.unwrap_or_default();
+    Ok(Purse { budgets, ledger: place.read(store, Family::Ledger, "")?.unwrap_or_default() })
 }
 
 /// The same without anything it owns.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::hints::Hints;
 use super::in_hand::Slots;
 use super::leases::Lease;
 use super::runner::{Report, Reporter, Retry, Runner, TaskError, TaskRun};
+use super::silence::Silence;
 use crate::blob::{BlobHash, BlobStore, CopyError};
 use crate::domain::account::{AiCalled, Asked, Command, Rejection, ReleaseReason, RetryAsked, blobs_of};
 use crate::domain::ids::{AccountId, JobId};
@@ -35,6 +37,8 @@ const CATCH_UP_LOOKS_MAX: u32 = 250;
 const CATCH_UP_WAIT: Duration = Duration::from_millis(20);
 /// The longest any attempt may take.
 const ATTEMPT_WALL_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long a runner gets to stop when it is told to.
+const STOPS_MAX: Duration = Duration::from_secs(3);
 /// Characters of a note or message that go into an event.
 const TEXT_CHARS_MAX: usize = 500;
 
@@ -49,6 +53,8 @@ pub(super) struct Bench {
     /// One for every kind: checked at the start.
     pub(super) runners: HashMap<TaskKind, Arc<dyn Runner>>,
     pub(super) slots: Slots,
+    /// How long a runner may say nothing.
+    pub(super) silence_max: Duration,
     /// Names this process as a holder of leases.
     pub(super) worker: String,
     pub(super) draining: CancellationToken,
@@ -154,14 +160,17 @@ impl Bench {
 
     /// Brings the blobs the attempt works on, runs it, and copies those its result names before anything names them.
     async fn with_blobs(&self, lease: &Lease, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
+        let mut held = vec![];
         for hash in run.results.values().chain([&run.input]).flat_map(named) {
-            self.blobs.bring(&hash).await.map_err(|error| not_copied("a blob cannot be brought", &error))?;
+            let brought = self.blobs.bring(&run.account, &hash).await;
+            held.push(brought.map_err(|error| not_copied("a blob cannot be brought", &error))?);
         }
         let result = self.run(lease, run, cancel).await?;
         for hash in named(&result) {
             let spread = self.blobs.spread(&run.account, &hash).await;
             spread.map_err(|error| not_copied("a blob cannot be copied", &error))?;
         }
+        drop(held);
         Ok(result)
     }
 
@@ -169,31 +178,43 @@ impl Bench {
     async fn run(&self, lease: &Lease, run: &TaskRun, cancel: CancellationToken) -> Result<Value, TaskError> {
         let runner = self.runners.get(&run.task.kind).expect("every kind has a runner: checked at the start");
         let (reporter, reports) = Reporter::new(cancel.clone());
+        let silence = Silence::new(&self.clock, self.silence_max);
         let working = async {
-            let running = AssertUnwindSafe(runner.run(run, &reporter)).catch_unwind();
-            let outcome = tokio::time::timeout(ATTEMPT_WALL_MAX, running).await;
+            let outcome = {
+                let running = AssertUnwindSafe(runner.run(run, &reporter)).catch_unwind();
+                let mut running = pin!(tokio::time::timeout(ATTEMPT_WALL_MAX, running));
+                tokio::select! {
+                    outcome = &mut running => outcome.unwrap_or_else(|_| Ok(Err(too_long()))),
+                    () = silence.lasts() => {
+                        cancel.cancel();
+                        tokio::time::timeout(STOPS_MAX, running).await.ok(); // Whatever it says now comes too late.
+                        Ok(Err(silent(lease, self.silence_max)))
+                    }
+                }
+            };
             drop(reporter); // Ends the forwarder once it has read everything.
-            match outcome {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(panic)) => Err(panicked(panic.as_ref())),
-                Err(_) => Err(TaskError {
-                    code: "attempt_too_long",
-                    message: format!("the attempt took more than {} s", ATTEMPT_WALL_MAX.as_secs()),
-                    retry: Retry::BackOff,
-                }),
-            }
+            outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
         };
-        let (outcome, ()) = tokio::join!(working, self.forward(lease, reports, &cancel));
+        let (outcome, ()) = tokio::join!(working, self.forward(lease, reports, &silence, &cancel));
         outcome
     }
 
     /// Turns reports into commands. A refused one means the lease is lost: the runner is told to stop.
-    async fn forward(&self, lease: &Lease, mut reports: mpsc::Receiver<Report>, cancel: &CancellationToken) {
+    async fn forward(
+        &self,
+        lease: &Lease,
+        mut reports: mpsc::Receiver<Report>,
+        silence: &Silence,
+        cancel: &CancellationToken,
+    ) {
         let mut last_progress: Option<Duration> = None;
+        let mut calls = 0;
         let every = if lease.task.part == 0 { PROGRESS_EVERY } else { PROGRESS_OF_PIECE_EVERY };
         while let Some(report) = reports.recv().await {
+            silence.heard();
             let task = lease.at();
             let command = match report {
+                Report::GetsOn => continue,
                 Report::Progress { fraction, note } => {
                     let now = self.clock.monotonic();
                     if last_progress.is_some_and(|last| now.saturating_sub(last) < every) {
@@ -205,6 +226,7 @@ impl Bench {
                 Report::Checkpoint(state) => Command::ReportCheckpoint { task, state },
                 Report::Ai(call) => {
                     let latency_ms = u64::try_from(call.latency.as_millis()).unwrap_or(u64::MAX);
+                    calls += 1;
                     let call = AiCalled {
                         operation: call.operation.to_owned(),
                         provider: call.provider,
@@ -212,6 +234,8 @@ impl Bench {
                         input_tokens: call.input_tokens,
                         output_tokens: call.output_tokens,
                         latency_ms,
+                        cost_micros: 0, // The account knows.
+                        number: calls,
                     };
                     Command::ReportAiCall { task, call }
                 }
@@ -281,6 +305,18 @@ fn refused(lease: &Lease, rejection: &Rejection, what: &'static str) {
     }
 }
 
+fn too_long() -> TaskError {
+    let message = format!("the attempt took more than {} s", ATTEMPT_WALL_MAX.as_secs());
+    TaskError { code: "attempt_too_long", message, retry: Retry::BackOff }
+}
+
+fn silent(lease: &Lease, silence: Duration) -> TaskError {
+    let Lease { account, job, task, .. } = lease;
+    tracing::warn!(%account, %job, %task, ?silence, "a runner fell silent and was stopped");
+    let message = format!("the attempt showed no progress for {} s", silence.as_secs());
+    TaskError { code: "attempt_silent", message, retry: Retry::BackOff }
+}
+
 fn foreign_blob() -> TaskError {
     let message = "input_json.blob must be the hash of a blob that a job of this account made".to_owned();
     TaskError { code: "blob_absent", message, retry: Retry::Never }
@@ -294,8 +330,16 @@ fn named(value: &Value) -> Vec<BlobHash> {
 fn not_copied(what: &'static str, error: &CopyError) -> TaskError {
     let cause: &dyn std::error::Error = error;
     tracing::warn!(error = cause, "{what}");
-    let message = "a blob could not be copied between the nodes".to_owned();
-    TaskError { code: "blob_not_copied", message, retry: Retry::BackOff }
+    let (code, message) = match error {
+        CopyError::Store { .. } | CopyError::StoreSlow { .. } => {
+            ("blob_store_unavailable", "the object store did not answer as it should")
+        }
+        CopyError::Damaged(_) => ("blob_damaged", "the bytes of a blob are not those of its name"),
+        CopyError::Absent(_) | CopyError::TooFew { .. } | CopyError::Replicas | CopyError::Disk(_) => {
+            ("blob_not_copied", "a blob could not be copied between the nodes")
+        }
+    };
+    TaskError { code, message: message.to_owned(), retry: Retry::BackOff }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskError {

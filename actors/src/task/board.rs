@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use steward_cluster::clock::Timestamp;
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::census::Census;
 use super::in_hand::{InHand, ReadyTask, Slots, TaskKey};
 use super::leases::{Lease, Leases};
+use crate::domain::budget::{Purse, Tariff};
 use crate::domain::ids::{AccountId, JobId};
-use crate::domain::job::{Job, JobState, TaskState};
+use crate::domain::job::{Job, JobState, Task, TaskState};
 use crate::domain::task::{TaskClass, TaskId, TaskLimits};
 
 /// A lease in the store whose holder does not run here.
@@ -55,6 +57,13 @@ impl TaskBoard {
         let state = State { news: News::default(), in_hand: InHand::nothing(), census: Census::default() };
         let (changed, settled, leases) = (Notify::new(), Notify::new(), Leases::default());
         Self { state: Mutex::new(state), changed, settled, scratch, leases }
+    }
+
+    /// The same board, which knows what models cost.
+    #[must_use]
+    pub fn with_tariff(self, tariff: Arc<Tariff>) -> Self {
+        self.state.lock().in_hand.funds.tariff = tariff;
+        self
     }
 
     /// Where a job's attempts keep their files.
@@ -103,13 +112,14 @@ impl TaskBoard {
         let open = job.filter(|job| job.state == JobState::Running);
         census.note(account, id, open);
         in_hand.limit(account, limits);
+        in_hand.funds.note(account, id, open);
         let priority = open.map(|job| job.options.priority).unwrap_or_default();
         let may_start = open.is_some_and(|job| !job.is_paused);
         let key = |task: TaskId| TaskKey { account: account.clone(), job: id.clone(), task };
         let mut foreign = vec![];
         let mut ready = HashSet::new();
         let mut abroad = BTreeSet::new();
-        for (name, task) in open.into_iter().flat_map(|job| &job.tasks) {
+        for (name, task) in open.into_iter().flat_map(longest_first) {
             let key = key(*name);
             let runs_here = in_hand.running.contains_key(&key);
             match task.state {
@@ -222,10 +232,27 @@ impl TaskBoard {
         self.state.lock().in_hand.limit(account, limits);
     }
 
+    /// Keeps to the budgets of an account from now on. Says whether it had none before: then its jobs are to be looked at.
+    pub(super) fn fund(&self, account: &AccountId, purse: Purse) -> bool {
+        self.state.lock().in_hand.funds.set(account, purse)
+    }
+
+    /// Whether the budgets of an account are to be read again: it has some, or nobody knows that it has none.
+    pub(super) fn may_have_budgets(&self, account: &AccountId) -> bool {
+        self.state.lock().in_hand.funds.may_have(account)
+    }
+
     pub(super) fn look_at_shard(&self, shard: ShardId) {
         self.state.lock().news.shards.push(shard);
         self.look();
     }
+}
+
+/// The tasks of a job in the order they are queued in. What is done whole takes longer than parts of the same recording:
+/// queued behind them, one node would be at it while all others have nothing left to do.
+fn longest_first(job: &Job) -> impl Iterator<Item = (&TaskId, &Task)> {
+    let whole = job.tasks.iter().filter(|(name, _)| name.part == 0);
+    whole.chain(job.tasks.iter().filter(|(name, _)| name.part > 0))
 }
 
 #[cfg(test)]
@@ -234,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::domain::account::Event;
-    use crate::domain::job::JobKind;
+    use crate::domain::job::{JobKind, Split};
     use crate::domain::task::TaskKind;
     use crate::shard::Observer as _;
 
@@ -260,6 +287,21 @@ mod tests {
         assert_eq!((ready.key.task, ready.attempt), (TaskKind::Fetch.whole(), 1));
         board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW); // The store does not know of the lease yet.
         assert!(board.take(TaskClass::Net, ONE_EACH, NOW).is_none());
+    }
+
+    #[test]
+    fn the_whole_sound_is_queued_before_the_chunks_beside_it() {
+        let mut job = Job::requested(JobKind::Media(TaskKind::Normalize), json!({}), 1, 0, NOW);
+        for done in [TaskKind::Fetch, TaskKind::Probe] {
+            job.tasks.get_mut(&done.whole()).unwrap().state = TaskState::Succeeded;
+        }
+        job.split(Split { chunks: 3, has_sound: true });
+        let (account, id) = (AccountId::parse("acme").unwrap(), JobId::parse("normalize-1").unwrap());
+        let board = board();
+        board.reconcile(&account, &id, Some(&job), TaskLimits::default(), NOW);
+        let take = || board.take(TaskClass::Cpu, Slots { cpu: 9, net: 0 }, NOW);
+        let order: Vec<String> = std::iter::from_fn(take).map(|(ready, _)| ready.key.task.to_string()).collect();
+        assert_eq!(order, ["sound", "encode-1", "encode-2", "encode-3"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Why a task is not running: the gate it stands at, since when, and what opens it.
 //!
 //! A task stands at one gate at a time, the first of those that are closed: its job has ended, it is paused, other tasks
-//! come first, a time has not come, no slot is free.
+//! come first, a time has not come, its account may not run more or has no budget for it, no slot is free.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use steward_cluster::clock::Timestamp;
 
 use super::board::TaskBoard;
 use super::in_hand::{InHand, Slots, TaskKey};
+use crate::domain::budget::Short;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Task, TaskState};
 use crate::domain::task::{Reached, TaskClass, TaskId};
@@ -33,6 +34,8 @@ pub enum Gate {
     Slot { class: TaskClass, slots: usize, running: usize, waiting: usize, before: usize },
     /// The account runs as many tasks as it may, of all kinds or of this one.
     Limit(Reached),
+    /// A budget of the account has no room for it.
+    Budget(Short),
     /// A worker has it and is taking its lease.
     Lease,
     /// None: it runs.
@@ -61,6 +64,7 @@ impl Gate {
             Self::Paused => "paused",
             Self::Slot { .. } => "slot",
             Self::Limit(_) => "limit",
+            Self::Budget(_) => "budget",
             Self::Lease => "lease",
             Self::Running { .. } => "running",
         }
@@ -102,6 +106,7 @@ impl fmt::Display for Gate {
                     kind.as_str()
                 )
             }
+            Self::Budget(short) => short.fmt(f),
             Self::Lease => f.write_str("a worker is taking its lease"),
             Self::Running { worker, attempt } => write!(f, "attempt {attempt} runs at {worker}"),
         }
@@ -116,7 +121,17 @@ impl TaskBoard {
         let task = job.tasks.get(&task)?;
         let state = self.state.lock();
         let (gate, since) = gate(&state.in_hand, job, &key, task, slots);
-        let opens_at = task.retry_at.filter(|_| matches!(gate, Gate::Start | Gate::BackOff { .. }));
+        let opens_at = match gate {
+            Gate::Start | Gate::BackOff { .. } => task.retry_at,
+            Gate::Budget(short) => short.opens_at,
+            Gate::Ended(_)
+            | Gate::Tasks(_)
+            | Gate::Paused
+            | Gate::Slot { .. }
+            | Gate::Limit(_)
+            | Gate::Lease
+            | Gate::Running { .. } => None,
+        };
         Some(Explained { gate, since, opens_at })
     }
 }
@@ -170,6 +185,9 @@ fn ready(in_hand: &InHand, job: &Job, key: &TaskKey, slots: Slots) -> (Gate, Opt
     if let Some(reached) = in_hand.reached(key) {
         return (Gate::Limit(reached), since);
     }
+    if let Some(short) = in_hand.short(key) {
+        return (Gate::Budget(short), since);
+    }
     let running = in_hand.running_of(class);
     (Gate::Slot { class, slots: slots.of(class), running, waiting: queue.len(), before }, since)
 }
@@ -182,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::domain::account::{Event, JobChange};
+    use crate::domain::budget::Amounts;
     use crate::domain::job::{Failure, JobKind, JobOptions};
     use crate::domain::task::{TaskKind, TaskLimits};
 
@@ -210,8 +229,8 @@ mod tests {
 
     #[test]
     fn each_gate_is_named_with_what_opens_it() {
-        let (task, worker) = (TaskKind::Fetch, "node-2/b".to_owned());
-        let started = Event::TaskStarted { job: id("call-1"), task: task.whole(), attempt: 1, worker };
+        let (task, worker, reserved) = (TaskKind::Fetch, "node-2/b".to_owned(), Amounts::NONE);
+        let started = Event::TaskStarted { job: id("call-1"), task: task.whole(), attempt: 1, worker, reserved };
         let failure = Failure { code: "egress_timeout".to_owned(), message: String::new() };
         let failed =
             Event::TaskFailed { job: id("call-1"), task: task.whole(), attempt: 1, failure, retry_at: Some(LATER) };

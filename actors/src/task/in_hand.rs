@@ -7,7 +7,9 @@ use steward_cluster::clock::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::fair::{FairQueue, Rules};
+use super::funds::Funds;
 use super::leases::Lease;
+use crate::domain::budget::{Amounts, Short};
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Priority;
 use crate::domain::task::{Reached, TASK_CLASSES, TaskClass, TaskId, TaskKind, TaskLimits};
@@ -80,7 +82,9 @@ impl Rules<ReadyTask> for Turns<'_> {
     }
 
     fn fits(&self, _: &AccountId, ready: &ReadyTask) -> bool {
-        (self.wants)(ready.key.task.kind) && self.in_hand.reached(&ready.key).is_none()
+        (self.wants)(ready.key.task.kind)
+            && self.in_hand.reached(&ready.key).is_none()
+            && self.in_hand.short(&ready.key).is_none()
     }
 }
 
@@ -106,6 +110,7 @@ pub(super) struct InHand {
     abroad: HashMap<(AccountId, JobId), BTreeSet<TaskId>>,
     /// Of accounts led here, those the operator set.
     limits: HashMap<AccountId, TaskLimits>,
+    pub(super) funds: Funds,
     /// The slot kept for a task that another node was asked for.
     reserved: Option<TaskClass>,
 }
@@ -120,6 +125,7 @@ impl InHand {
             lent: HashSet::new(),
             abroad: HashMap::new(),
             limits: HashMap::new(),
+            funds: Funds::default(),
             reserved: None,
         }
     }
@@ -161,6 +167,7 @@ impl InHand {
         slots: Slots,
         now: Timestamp,
     ) -> Option<(ReadyTask, CancellationToken)> {
+        self.funds.look_at(now);
         if !self.has_free_slot(class, slots) {
             return None;
         }
@@ -200,7 +207,8 @@ impl InHand {
     pub(super) fn spare_kinds(&self, slots: Slots) -> BTreeSet<TaskKind> {
         let full = TASK_CLASSES.into_iter().filter(|class| !self.has_free_slot(*class, slots));
         let waiting = full.flat_map(|class| self.waiting(class).iter());
-        waiting.filter(|ready| self.reached(&ready.key).is_none()).map(|ready| ready.key.task.kind).collect()
+        let may_run = |ready: &&ReadyTask| self.reached(&ready.key).is_none() && self.short(&ready.key).is_none();
+        waiting.filter(may_run).map(|ready| ready.key.task.kind).collect()
     }
 
     /// Takes the next task of these kinds that would find no slot here.
@@ -227,6 +235,18 @@ impl InHand {
         let counted = limits.counted_as(key.task.kind);
         let (running, of_kind) = self.running_for(&key.account, |kind| limits.counted_as(kind) == counted);
         limits.reached(counted, running, of_kind)
+    }
+
+    /// The budget of its account that a task waits for, if it does. The account itself has the last word.
+    pub(super) fn short(&self, key: &TaskKey) -> Option<Short> {
+        if !self.funds.has(&key.account) {
+            return None;
+        }
+        let here = self.running.keys().chain(&self.lent).filter(|other| other.account == key.account);
+        let here = here.map(|other| self.funds.of(&other.account, &other.job, other.task));
+        let abroad = self.abroad.iter().filter(|((of, _), _)| *of == key.account);
+        let abroad = abroad.flat_map(|((of, job), tasks)| tasks.iter().map(|task| self.funds.of(of, job, *task)));
+        self.funds.short(key, Amounts::sum(here.chain(abroad)))
     }
 
     /// How many tasks of an account run here and elsewhere, and how many of them are of certain kinds.
@@ -304,6 +324,7 @@ impl InHand {
         }
         self.abroad.retain(|(account, _), _| !is_gone(account));
         self.limits.retain(|account, _| !is_gone(account));
+        self.funds.forget(is_gone);
     }
 
     pub(super) fn cancel(&self, account: &AccountId, job: &JobId) {

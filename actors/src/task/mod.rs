@@ -20,6 +20,7 @@ mod board;
 mod census;
 mod explain;
 mod fair;
+mod funds;
 mod grant;
 mod hints;
 mod in_hand;
@@ -31,6 +32,7 @@ mod renewals;
 mod rows;
 pub mod runner;
 mod scratch;
+mod silence;
 mod spare;
 mod worker;
 

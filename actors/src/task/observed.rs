@@ -5,6 +5,7 @@ use steward_cluster::ids::ShardId;
 
 use super::board::{State, TaskBoard};
 use crate::domain::account::{Event, JobChange, Mark};
+use crate::domain::budget::BudgetChange;
 use crate::domain::ids::AccountId;
 use crate::shard::Observer;
 
@@ -24,7 +25,7 @@ impl Observer for TaskBoard {
             Event::TaskStarted { job, task, .. } if !self.runs(account, job, *task) => {
                 self.look_at(account, job, false);
             }
-            Event::TaskLimitsSet { .. } => self.limits_changed(account),
+            Event::TaskLimitsSet { .. } | Event::BudgetChanged(BudgetChange::Set(_)) => self.limits_changed(account),
             Event::JobFailed { job, .. }
             | Event::JobCancelled { job }
             | Event::JobChanged { job, change: JobChange::Paused } => self.look_at(account, job, true),
@@ -50,6 +51,7 @@ impl Observer for TaskBoard {
             | Event::TaskStarted { .. }
             | Event::AiCalled { .. }
             | Event::BlobUploaded(_)
+            | Event::BudgetChanged(BudgetChange::Reached(_))
             | Event::DocumentIndexed { .. } => {}
         }
     }
@@ -65,7 +67,11 @@ impl Observer for TaskBoard {
         }
     }
 
-    fn marked(&self, _account: &AccountId, _mark: &Mark) {}
+    fn marked(&self, account: &AccountId, mark: &Mark) {
+        if let Mark::BudgetSpent(_) = mark {
+            self.limits_changed(account);
+        }
+    }
 
     fn led(&self, shard: ShardId) {
         self.look_at_shard(shard);

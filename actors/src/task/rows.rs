@@ -43,9 +43,14 @@ impl TaskBoard {
         }
         for class in TASK_CLASSES {
             let queue = state.in_hand.waiting(class);
-            let waiting = u32::try_from(queue.len()).unwrap_or(u32::MAX);
-            metrics::tasks_waiting("slot", class.as_str()).set(f64::from(waiting));
-            let oldest = queue.iter().map(|ready| now.since(ready.since)).max().unwrap_or_default();
+            let is_short = |ready: &&ReadyTask| state.in_hand.short(&ready.key).is_some();
+            let short = queue.iter().filter(is_short).count();
+            for (gate, waiting) in [("budget", short), ("slot", queue.len() - short)] {
+                let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+                metrics::tasks_waiting(gate, class.as_str()).set(f64::from(waiting));
+            }
+            let at_slot = queue.iter().filter(|ready| !is_short(ready));
+            let oldest = at_slot.map(|ready| now.since(ready.since)).max().unwrap_or_default();
             metrics::task_oldest_wait(class.as_str()).set(oldest.as_secs_f64());
         }
     }
@@ -59,8 +64,9 @@ impl TaskBoard {
         let waiting = |ready: &ReadyTask| {
             let slot =
                 if ready.key.task.kind.class() == TaskClass::Cpu { "a free cpu slot" } else { "a free net slot" };
-            let limit = in_hand.reached(&ready.key).map(|_| "the limit of its account");
-            TaskRow::of_waiting(ready, limit.unwrap_or(slot))
+            let limit = || in_hand.reached(&ready.key).map(|_| "the limit of its account");
+            let budget = || in_hand.short(&ready.key).map(|_| "the budget of its account");
+            TaskRow::of_waiting(ready, limit().or_else(budget).unwrap_or(slot))
         };
         let cpu = in_hand.cpu.iter().map(waiting);
         let net = in_hand.net.iter().map(waiting);

@@ -20,6 +20,7 @@ use super::runner::Runner;
 use super::{announce, pull, renewals, scratch};
 use crate::blob::BlobStore;
 use crate::domain::account::ReleaseReason;
+use crate::domain::budget::Purse;
 use crate::domain::ids::{AccountId, JobId};
 use crate::domain::job::Job;
 use crate::domain::task::{TASK_CLASSES, TASK_KINDS, TaskLimits};
@@ -35,6 +36,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct WorkersConfig {
     pub slots: Slots,
+    /// How long a runner may say nothing before it is stopped and its task tried again.
+    pub silence_max: Duration,
     /// Names this node in leases, such as `node-1`.
     pub node: String,
     /// Names this process: another start of the same node holds none of its leases.
@@ -88,6 +91,7 @@ impl Workers {
             clock,
             runners,
             slots: config.slots,
+            silence_max: config.silence_max,
             worker,
             draining: CancellationToken::new(),
         });
@@ -136,9 +140,11 @@ impl Workers {
 impl Dispatcher {
     async fn run(self) {
         self.sweep_scratch();
+        let at_work = self.bench.commands.shards().driver().progress().part("tasks");
         let mut looks = interval(LEASES_LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            at_work.begins(None);
             self.look_at_news();
             if self.bench.draining.is_cancelled() {
                 if self.running() == 0 {
@@ -147,6 +153,7 @@ impl Dispatcher {
             } else {
                 self.fill_slots();
             }
+            at_work.rests();
             tokio::select! {
                 () = self.bench.board.changed() => {}
                 _ = looks.tick() => {
@@ -189,6 +196,9 @@ impl Dispatcher {
         }
         for account in news.accounts.iter().filter(|account| self.bench.commands.leads(account)) {
             self.bench.board.limit(account, self.limits(account));
+            if self.bench.board.fund(account, self.purse(account)) {
+                self.look_at_jobs(account);
+            }
         }
         for (account, id) in news.jobs {
             match reads.job(&account, &id) {
@@ -206,10 +216,31 @@ impl Dispatcher {
         })
     }
 
+    /// Without those that cannot be read, as above.
+    fn purse(&self, account: &AccountId) -> Purse {
+        self.bench.commands.reads().purse(account).unwrap_or_else(|error| {
+            tracing::error!(%account, %error, "the budgets of an account cannot be read");
+            Purse::default()
+        })
+    }
+
+    /// An account has budgets that had none: what its tasks need is found out.
+    fn look_at_jobs(&self, account: &AccountId) {
+        match self.bench.commands.reads().account(account) {
+            Ok(found) => found.iter().flat_map(|found| &found.jobs).for_each(|(id, job)| {
+                self.reconcile(account, id, Some(job));
+            }),
+            Err(error) => tracing::error!(%account, %error, "an account cannot be read"),
+        }
+    }
+
     /// Brings the board in line with a job. What is led elsewhere is given out elsewhere.
     fn reconcile(&self, account: &AccountId, id: &JobId, job: Option<&Job>) {
         let board = &self.bench.board;
         if self.bench.commands.leads(account) {
+            if board.may_have_budgets(account) {
+                board.fund(account, self.purse(account));
+            }
             let foreign = board.reconcile(account, id, job, self.limits(account), self.bench.clock.now());
             foreign.into_iter().for_each(|lease| self.judge(lease));
         }

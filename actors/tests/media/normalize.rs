@@ -64,6 +64,16 @@ async fn chunks_join_without_a_trace() {
     }
 }
 
+/// Else a long recording would be taken for one that stands still.
+#[tokio::test]
+async fn a_tool_at_work_is_heard_also_where_its_progress_is_not_shown() {
+    let bench = Bench::new();
+    let blob = bench.make("-f lavfi -i sine=d=60 -c:a libmp3lame", "tone.mp3");
+    let ended = bench.run(&bench.task(TaskKind::Audio, &blob), |_, _| {}).await;
+    ended.result.unwrap();
+    assert!(ended.reports.iter().any(|report| matches!(report, Report::GetsOn)), "{:?}", ended.reports);
+}
+
 #[tokio::test]
 async fn work_that_is_done_again_elsewhere_makes_the_same_bytes() {
     let bench = Bench::new();

@@ -14,7 +14,7 @@ use steward_actors::domain::job::{Job, JobKind, Split, TaskState};
 use steward_actors::domain::task::TaskKind;
 use steward_actors::egress::{Egress, EgressPolicy};
 use steward_actors::sandbox::SandboxConfig;
-use steward_actors::task::runner::video::speech::Transcriber;
+use steward_actors::task::runner::video::speech::{EngineConfig, Engines, LOCAL};
 use steward_actors::task::runner::video::{VideoConfig, runners};
 use steward_actors::task::runner::{Report, Reporter, TaskError, TaskRun};
 use steward_cluster::clock::{SystemClock, Timestamp};
@@ -49,7 +49,9 @@ pub(crate) struct Bench {
     pub dir: TempDir,
     pub blobs: BlobStore,
     pub config: VideoConfig,
-    pub speech: Option<Arc<dyn Transcriber>>,
+    /// Where models are looked for; none by default.
+    pub models: PathBuf,
+    pub engines: Vec<EngineConfig>,
 }
 
 /// What came of a task.
@@ -64,7 +66,7 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a folder for the test");
         let blobs = BlobStore::open(dir.path().join("blobs")).expect("a folder for blobs");
         let config = VideoConfig { chunk_seconds: 5, one_chunk_below_seconds: 0, ..VideoConfig::new(sandbox_config()) };
-        Self { dir, blobs, config, speech: None }
+        Self { dir, blobs, config, models: PathBuf::from("/nowhere"), engines: vec![] }
     }
 
     /// Puts a copy of a file into the blob store.
@@ -102,8 +104,10 @@ impl Bench {
     /// Runs an attempt; `watch` sees each report and may cancel.
     pub(crate) async fn run(&self, task: &TaskRun, mut watch: impl FnMut(&Report, &CancellationToken)) -> Ended {
         let clock = Arc::new(SystemClock::new());
-        let egress = Arc::new(Egress::new(EgressPolicy::default()));
-        let all = runners(self.config.clone(), self.blobs.clone(), egress, self.speech.clone(), clock);
+        let allow_networks = vec!["127.0.0.0/8".parse().expect("a network")];
+        let egress = Arc::new(Egress::new(EgressPolicy { allow_networks, ..EgressPolicy::default() }));
+        let speech = Engines::new(&self.models, self.engines.clone(), LOCAL.to_owned(), &egress);
+        let all = runners(self.config.clone(), self.blobs.clone(), egress, speech, clock);
         let runner = all.iter().find(|runner| runner.kinds().contains(&task.task.kind)).expect("a runner for the kind");
         let cancel = CancellationToken::new();
         let (reporter, mut receiver) = Reporter::new(cancel.clone());

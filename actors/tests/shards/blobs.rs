@@ -50,7 +50,7 @@ impl Other {
 }
 
 impl Copies for Other {
-    fn fetch<'a>(&'a self, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>> {
+    fn fetch<'a>(&'a self, _account: &'a AccountId, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>> {
         let told = |outcome| {
             self.answers.send_modify(|answers| *answers += 1);
             outcome

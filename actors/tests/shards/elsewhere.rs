@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -139,7 +140,12 @@ async fn idle(folder: &Path) -> World {
     let setup = Setup { observers: vec![board.clone()], seat, ..Setup::default() };
     let shards = setup.start(&folder.join("data")).await;
     let (other, runner) = (Arc::new(Other::default()), Arc::new(Steered::default()));
-    let config = WorkersConfig { slots: Slots { cpu: 1, net: 1 }, node: "node-2".to_owned(), boot: "now".to_owned() };
+    let config = WorkersConfig {
+        slots: Slots { cpu: 1, net: 1 },
+        silence_max: Duration::from_secs(900),
+        node: "node-2".to_owned(),
+        boot: "now".to_owned(),
+    };
     let here: &Shards = &shards;
     let commands = Commands::new(here.clone(), Some(other.clone()));
     let blobs = BlobStore::open(folder.join("blobs")).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -16,7 +17,7 @@ use steward_actors::elsewhere::Commands;
 use steward_actors::shard::{Observer as _, Shards};
 use steward_actors::task::runner::{Reporter, Retry, Runner, TaskError, TaskRun};
 use steward_actors::task::{Slots, TaskBoard, Workers, WorkersConfig};
-use steward_cluster::clock::{SystemClock, Timestamp};
+use steward_cluster::clock::{Clock as _, SystemClock, Timestamp};
 use steward_cluster::format::Format;
 use tokio::sync::mpsc;
 
@@ -24,6 +25,8 @@ use crate::harness::{Setup, Started, asked, founded, until};
 
 /// How long an attempt may take to begin.
 const BEGINS_MAX: Duration = Duration::from_secs(30);
+/// How long a runner may be silent here.
+const SILENCE_MAX: Duration = Duration::from_millis(800);
 /// Attempts that nobody has looked at yet.
 const ATTEMPTS: usize = 8;
 
@@ -41,6 +44,39 @@ impl Runner for Breaks {
 
     fn run<'a>(&'a self, _run: &'a TaskRun, _reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
         async { panic!("a runner with a bug") }.boxed()
+    }
+}
+
+/// Serves every kind of task: the first attempt hangs and hears nothing, the others speak for three times
+/// as long as anyone may be silent, and end.
+#[derive(Default)]
+struct Hangs {
+    has_hung: AtomicBool,
+}
+
+impl Runner for Hangs {
+    fn kinds(&self) -> &'static [TaskKind] {
+        &TASK_KINDS
+    }
+
+    fn takes(&self) -> &'static [TaskKind] {
+        &[]
+    }
+
+    fn run<'a>(&'a self, _run: &'a TaskRun, reporter: &'a Reporter) -> BoxFuture<'a, Result<Value, TaskError>> {
+        async move {
+            if !self.has_hung.swap(true, Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            let clock = SystemClock::new();
+            let mut ticks = tokio::time::interval(SILENCE_MAX / 4);
+            while clock.monotonic() < SILENCE_MAX * 3 {
+                ticks.tick().await;
+                reporter.progress(0.5, "at it");
+            }
+            Ok(json!({}))
+        }
+        .boxed()
     }
 }
 
@@ -74,11 +110,24 @@ async fn working(
     cpu_slots: usize,
     runner: Arc<dyn Runner>,
 ) -> (Started, Arc<TaskBoard>, Workers, AccountId) {
+    working_with(folder, cpu_slots, Duration::from_secs(900), runner).await
+}
+
+async fn working_with(
+    folder: &Path,
+    cpu_slots: usize,
+    silence_max: Duration,
+    runner: Arc<dyn Runner>,
+) -> (Started, Arc<TaskBoard>, Workers, AccountId) {
     let board = Arc::new(TaskBoard::new(folder.join("scratch")));
     let started = Setup { observers: vec![board.clone()], ..Setup::default() }.start(&folder.join("data")).await;
     let account = founded(&started, "acme").await;
-    let config =
-        WorkersConfig { slots: Slots { cpu: cpu_slots, net: 1 }, node: "node-1".to_owned(), boot: "now".to_owned() };
+    let config = WorkersConfig {
+        slots: Slots { cpu: cpu_slots, net: 1 },
+        silence_max,
+        node: "node-1".to_owned(),
+        boot: "now".to_owned(),
+    };
     let clock = Arc::new(SystemClock::new());
     let shards: &Shards = &started;
     let blobs = BlobStore::open(folder.join("blobs")).unwrap();
@@ -119,6 +168,24 @@ async fn a_runner_that_panics_fails_its_attempt_only() {
         until("the attempt has failed", || task().failures > 0).await;
         assert_eq!(task().failure.unwrap().code, "runner_panicked");
     }
+    workers.stop().await;
+    shards.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_falls_silent_is_stopped_and_its_task_tried_again_and_one_that_speaks_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let runner = Arc::new(Hangs::default());
+    let (shards, _board, workers, account) = working_with(folder.path(), 1, SILENCE_MAX, runner).await;
+    let (silent, speaking) = (summarize(&shards, &account).await, summarize(&shards, &account).await);
+    let task =
+        |job: &JobId| shards.reads().job(&account, job).unwrap().unwrap().tasks[&TaskKind::Summarize.whole()].clone();
+    until("the attempt has failed", || task(&silent).failures > 0).await;
+    assert_eq!(task(&silent).failure.unwrap().code, "attempt_silent");
+    // The only slot is free again, and the next attempt succeeds.
+    until("the other one has ended", || task(&speaking).state == TaskState::Succeeded).await;
+    assert_eq!((task(&speaking).attempt, task(&speaking).failures), (1, 0), "it spoke for longer than that");
+    until("the silent one was tried again", || task(&silent).state == TaskState::Succeeded).await;
     workers.stop().await;
     shards.stop().await;
 }

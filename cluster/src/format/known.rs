@@ -19,9 +19,11 @@ impl Format {
     pub const JOBS: Self = Self(4);
     /// Tasks in parts, schedules, and uploads.
     pub const WORK: Self = Self(5);
+    /// Budgets, quotas of providers, and blobs that go.
+    pub const BUDGETS: Self = Self(6);
     /// The highest one this binary knows. With the feature `previous` it is one less: tests take that build for the
     /// release before this one.
-    pub const NEWEST: Self = if cfg!(feature = "previous") { Self::JOBS } else { Self::WORK };
+    pub const NEWEST: Self = if cfg!(feature = "previous") { Self::WORK } else { Self::BUDGETS };
 }
 
 impl Default for Format {

@@ -21,6 +21,7 @@ use super::metrics;
 use super::record::{Batch, Position, RecordKind};
 use crate::clock::Clock;
 use crate::priority;
+use crate::progress::Part;
 
 /// Batches that may wait; a driver that is further ahead than this is held up.
 const WAITING_BATCHES_MAX: usize = 1024;
@@ -49,6 +50,7 @@ pub struct LogStopped;
 pub struct LogThread {
     waiting: Option<Sender<(u64, Batch)>>,
     shared: Arc<Shared>,
+    at_work: Arc<Part>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,6 +79,7 @@ impl LogThread {
     pub fn start(
         log: Log,
         clock: Arc<dyn Clock>,
+        at_work: Arc<Part>,
         on_durable: impl FnMut(Durable) + Send + 'static,
         on_fatal: impl FnOnce(LogError) + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -85,7 +88,9 @@ impl LogThread {
         let reported = LogStats::default();
         let ahead = Ahead::start(log.disk())?;
         let shared_too = Arc::clone(&shared);
-        let mut worker = Worker { log, ahead, clock, waiting: receiver, shared: shared_too, reported, on_durable };
+        let watched = Arc::clone(&at_work);
+        let mut worker =
+            Worker { log, ahead, clock, at_work, waiting: receiver, shared: shared_too, reported, on_durable };
         let run = move || {
             priority::ahead();
             if let Err(failure) = worker.run() {
@@ -93,7 +98,7 @@ impl LogThread {
             }
         };
         let thread = std::thread::Builder::new().name("steward-log".to_owned()).spawn(run)?;
-        Ok(Self { waiting: Some(sender), shared, thread: Some(thread) })
+        Ok(Self { waiting: Some(sender), shared, at_work: watched, thread: Some(thread) })
     }
 
     /// Hands in a batch; `number` comes back with it when it is durable. Blocks while too many wait.
@@ -102,6 +107,7 @@ impl LogThread {
     /// [`LogStopped`] after a failure: the batch will never be durable.
     pub fn submit(&self, batch: Batch, number: u64) -> Result<(), LogStopped> {
         let waiting = self.waiting.as_ref().ok_or(LogStopped)?;
+        self.at_work.given();
         waiting.send((number, batch)).map_err(|_| LogStopped)
     }
 
@@ -138,6 +144,7 @@ struct Worker<F> {
     log: Log,
     ahead: Ahead,
     clock: Arc<dyn Clock>,
+    at_work: Arc<Part>,
     waiting: Receiver<(u64, Batch)>,
     shared: Arc<Shared>,
     /// What the metrics have been told.
@@ -148,6 +155,7 @@ struct Worker<F> {
 impl<F: FnMut(Durable)> Worker<F> {
     fn run(&mut self) -> Result<(), LogError> {
         while let Some(Group { numbers, batches }) = self.next_group()? {
+            self.at_work.begins(None);
             let frees = batches.iter().any(frees_entries);
             let started = self.clock.monotonic();
             let Some(positions) = self.append(&batches)? else {
@@ -163,6 +171,7 @@ impl<F: FnMut(Durable)> Worker<F> {
             }
             self.ahead.serve(&mut self.log);
             self.report();
+            self.at_work.rests();
         }
         Ok(())
     }
@@ -172,11 +181,13 @@ impl<F: FnMut(Durable)> Worker<F> {
         let Some((number, batch)) = self.next_batch()? else {
             return Ok(None);
         };
+        self.at_work.taken();
         let mut bytes = batch.byte_len();
         let (mut numbers, mut batches) = (vec![number], vec![batch]);
         while bytes < GROUP_BYTES_TARGET
             && let Ok((number, batch)) = self.waiting.try_recv()
         {
+            self.at_work.taken();
             bytes += batch.byte_len();
             numbers.push(number);
             batches.push(batch);
@@ -210,6 +221,7 @@ impl<F: FnMut(Durable)> Worker<F> {
                         return Ok(None);
                     }
                     tracing::warn!(free, floor, "disk is full, the log waits for space");
+                    self.at_work.begins(None); // It waits for space, and looks again.
                     std::thread::sleep(SPACE_RECHECK);
                 }
                 Err(failure) => return Err(failure),

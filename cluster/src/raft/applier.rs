@@ -1,12 +1,14 @@
 //! The thread that applies committed entries and answers their proposals. Fed by the driver thread, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::clock::Clock;
 use crate::failpoint::{Point, passed};
 use crate::ids::{LogIndex, ShardId};
+use crate::progress::Part;
 use crate::raft::installs::Installs;
 use crate::raft::status::StatusBoard;
 use crate::raft::work::Work;
@@ -14,6 +16,9 @@ use crate::raft::{ApplyError, Committed, CommittedEntry, Role, StateMachine, met
 
 /// Rounds waiting for the applier; beyond that the driver takes nothing in that would bring more.
 pub(crate) const ROUNDS_WAITING_MAX: usize = 256;
+/// How often it shows that it only waits for snapshots; nothing else wakes it for nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(3600);
 /// Entries applied in one call of the state machine.
 const ENTRIES_MAX: usize = 4096;
 
@@ -24,6 +29,7 @@ pub(crate) struct Applier<M> {
     pub(crate) installs: Installs,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) at_work: Arc<Part>,
 }
 
 impl<M: StateMachine> Applier<M> {
@@ -31,12 +37,17 @@ impl<M: StateMachine> Applier<M> {
     pub(crate) fn run(mut self) -> Result<(), ApplyError> {
         let (none, mut next) = (never(), None);
         loop {
-            let rounds = if self.installs.are_full() { &none } else { &self.rounds };
+            self.at_work.rests();
+            let is_full = self.installs.are_full();
+            let (rounds, patience) = if is_full { (&none, LOOK_EVERY) } else { (&self.rounds, LONG) };
             let mut work = match next.take() {
                 Some(work) => work,
                 None => select! {
                     recv(rounds) -> work => match work {
-                        Ok(work) => work,
+                        Ok(work) => {
+                            self.at_work.taken();
+                            work
+                        }
                         Err(_) => break,
                     },
                     recv(self.installs.done) -> done => match done {
@@ -47,11 +58,14 @@ impl<M: StateMachine> Applier<M> {
                         // The installer has reported why it is gone.
                         Err(_) => return Ok(()),
                     },
+                    // Waiting for a snapshot is no standstill: the next turn shows it.
+                    default(patience) => continue,
                 },
             };
             while work.committed.len() < ENTRIES_MAX
                 && let Ok(later) = self.rounds.try_recv()
             {
+                self.at_work.taken();
                 if !later.is_ordinary() {
                     next = Some(later);
                     break;
@@ -70,6 +84,7 @@ impl<M: StateMachine> Applier<M> {
 
     /// Does what need not wait for a snapshot to be in place.
     fn take(&mut self, mut work: Work) -> Result<(), ApplyError> {
+        self.at_work.begins(work.committed.first().map(|entry| entry.shard));
         self.installs.hold_back(&mut work);
         for shard in work.left.drain(..) {
             self.machine.leave(shard)?;
@@ -85,6 +100,7 @@ impl<M: StateMachine> Applier<M> {
 
     /// A snapshot is in place; what waited for it comes now.
     fn installed(&mut self, shard: ShardId, index: LogIndex) -> Result<(), ApplyError> {
+        self.at_work.begins(Some(shard));
         self.machine.installed(shard, index)?;
         self.board.note_applied(shard, index);
         self.board.note_parked(shard, false);

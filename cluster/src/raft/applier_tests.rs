@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::clock::SystemClock;
 use crate::ids::{LogIndex, ShardId, Term};
+use crate::progress::Progress;
 use crate::raft::applier::Applier;
 use crate::raft::installs::{HELD_BYTES_MAX, Installs};
 use crate::raft::status::StatusBoard;
@@ -85,7 +86,8 @@ fn run() -> Running {
     let (installs, installer) = Installs::new(SHARDS);
     let machine = Telling { calls: told, go: let_go };
     let (board, clock) = (Arc::new(StatusBoard::new(SHARDS)), Arc::new(SystemClock::new()));
-    let applier = Applier { machine, rounds: receiver, installs, board, clock };
+    let at_work = Progress::default().part("applier");
+    let applier = Applier { machine, rounds: receiver, installs, board, clock, at_work };
     let (applier, installer) = (std::thread::spawn(|| applier.run()), std::thread::spawn(|| installer.run()));
     Running { rounds: Some(rounds), go, calls, applier, installer }
 }

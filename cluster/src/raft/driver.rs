@@ -15,6 +15,7 @@ use crate::divergence::Checks;
 use crate::ids::{LogIndex, NodeId, ShardId};
 use crate::log::{Log, LogThread, RecoveredShard};
 use crate::priority;
+use crate::progress::Progress;
 use crate::raft::applier::{Applier, ROUNDS_WAITING_MAX};
 use crate::raft::handle::{Inbox, Input};
 use crate::raft::installs::Installs;
@@ -178,9 +179,11 @@ pub fn start<M: StateMachine>(
     let (durable_sender, durable) = bounded(BATCHES_IN_FLIGHT_MAX);
     let (rounds, rounds_receiver) = bounded(ROUNDS_WAITING_MAX);
     let on_log_failure = Arc::clone(&config.on_failure);
+    let progress = Progress::default();
     let log = LogThread::start(
         log,
         Arc::clone(&config.clock),
+        progress.part("log"),
         // The driver may be gone when the last batches become durable.
         move |batch| {
             durable_sender.send(batch).ok();
@@ -196,7 +199,9 @@ pub fn start<M: StateMachine>(
         priority::in_turn();
         Ok(installer.run()?)
     })?;
-    let applier = Applier { machine, rounds: rounds_receiver, installs, board: Arc::clone(&board), clock };
+    let at_work = progress.part("applier");
+    let fed = Arc::clone(&at_work);
+    let applier = Applier { machine, rounds: rounds_receiver, installs, board: Arc::clone(&board), clock, at_work };
     let applier = spawn("steward-applier", Arc::clone(&config.on_failure), move || {
         priority::in_turn();
         Ok(applier.run()?)
@@ -215,6 +220,8 @@ pub fn start<M: StateMachine>(
         unplugged: Arc::clone(&unplugged),
         inspected: None,
         is_stopping: false,
+        at_work: progress.part("driver"),
+        applier: fed,
     };
     let driver = spawn("steward-driver", config.on_failure, move || {
         priority::ahead();
@@ -222,7 +229,7 @@ pub fn start<M: StateMachine>(
         Ok(())
     })?;
     Ok(Driver {
-        handle: DriverHandle { inbox, board, checks, space },
+        handle: DriverHandle { inbox, board, checks, space, progress },
         unplugged,
         threads: vec![driver, applier, installer],
     })

@@ -14,6 +14,7 @@ use crate::divergence::{Check, Checks};
 use crate::format::Format;
 use crate::ids::{LogIndex, NodeId, ShardId, Term};
 use crate::log::SpaceWatch;
+use crate::progress::Progress;
 use crate::raft::status::StatusBoard;
 use crate::raft::{ChangeError, Members, PeerMessage, PeerProgress, ProposeError, ShardStatus, metrics};
 
@@ -183,9 +184,16 @@ pub struct DriverHandle {
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) checks: Arc<Checks>,
     pub(crate) space: SpaceWatch,
+    pub(crate) progress: Progress,
 }
 
 impl DriverHandle {
+    /// The parts of this node that must not stand still; others may add theirs.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Proposes an entry. Never blocks; with a full inbox or a stopped driver the proposal is answered at once.
     pub fn propose(&self, proposal: Proposal) {
         let overloaded = ProposeError::Overloaded { shard: proposal.shard };

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, never, select};
 use crate::failpoint::{Point, passed};
 use crate::ids::{NodeId, ShardId};
 use crate::log::{Durable, LogStopped, LogThread};
+use crate::progress::Part;
 use crate::raft::handle::{Done, Frame, Inbox, Input};
 use crate::raft::status::StatusBoard;
 use crate::raft::ticks::Ticks;
@@ -52,13 +53,18 @@ pub(crate) struct Pump {
     /// What was told of all shards, and how often the board had changed.
     pub(crate) inspected: Option<(u64, Arc<[ShardDetail]>)>,
     pub(crate) is_stopping: bool,
+    pub(crate) at_work: Arc<Part>,
+    /// The applier, which gets its work from here.
+    pub(crate) applier: Arc<Part>,
 }
 
 impl Pump {
     /// Runs until stopped, unplugged, or left alone by the log or the applier.
     pub(crate) fn run(mut self) {
         while !self.unplugged.load(Ordering::Acquire) && !self.is_finished() {
+            self.at_work.rests();
             self.wait();
+            self.at_work.begins(None);
             self.take_in();
             self.pass_time();
             self.work_off();
@@ -290,9 +296,13 @@ impl Pump {
     /// Gives the applier what it has room for.
     fn work_off(&mut self) {
         while let Some(work) = self.backlog.pop_front() {
+            self.applier.given();
             match self.rounds.try_send(work) {
                 Ok(()) => {}
-                Err(TrySendError::Full(work)) => return self.backlog.push_front(work),
+                Err(TrySendError::Full(work)) => {
+                    self.applier.taken();
+                    return self.backlog.push_front(work);
+                }
                 // The applier has reported why it is gone.
                 Err(TrySendError::Disconnected(_)) => return self.unplugged.store(true, Ordering::Release),
             }
@@ -305,6 +315,7 @@ impl Pump {
         self.backlog.push_back(Work { rejected, ..Work::default() });
         for work in std::mem::take(&mut self.backlog) {
             // An applier that is gone has nobody left to tell.
+            self.applier.given();
             self.rounds.send(work).ok();
         }
     }

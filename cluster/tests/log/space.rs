@@ -6,6 +6,7 @@ use crossbeam_channel::unbounded;
 use steward_cluster::clock::SystemClock;
 use steward_cluster::log::disk::MemoryDisk;
 use steward_cluster::log::{Batch, LogConfig, LogError, LogThread};
+use steward_cluster::progress::Progress;
 
 use crate::{entry, files, open};
 
@@ -58,7 +59,9 @@ fn the_thread_waits_for_space_and_says_so() {
     let (sender, acked) = unbounded();
     let clock = Arc::new(SystemClock::new());
     let on_durable = move |durable: steward_cluster::log::Durable| sender.send(durable.number).unwrap();
-    let thread = LogThread::start(log, clock, on_durable, |failure| panic!("{failure}")).unwrap();
+    let thread =
+        LogThread::start(log, clock, Progress::default().part("log"), on_durable, |failure| panic!("{failure}"))
+            .unwrap();
     thread.submit(entry(1, 1, 1, b"waits"), 1).unwrap();
     while !thread.is_space_low() {
         std::thread::yield_now();

@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use steward_cluster::clock::SystemClock;
 use steward_cluster::log::disk::{Disk, DiskFile, FolderDisk, MemoryDisk};
 use steward_cluster::log::{Batch, Durable, Log, LogConfig, LogError, LogThread, Position, RecordKind};
+use steward_cluster::progress::Progress;
 
 use crate::model::Model;
 use crate::watched::{Step, WatchedDisk};
@@ -14,7 +15,11 @@ use crate::{DiskHandle, entry, open, push, segments};
 fn start(log: Log, on_durable: impl FnMut(Durable) + Send + 'static) -> (LogThread, Receiver<LogError>) {
     let (sender, failed) = unbounded();
     let on_fatal = move |failure| sender.send(failure).unwrap();
-    (LogThread::start(log, Arc::new(SystemClock::new()), on_durable, on_fatal).unwrap(), failed)
+    (
+        LogThread::start(log, Arc::new(SystemClock::new()), Progress::default().part("log"), on_durable, on_fatal)
+            .unwrap(),
+        failed,
+    )
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn majority(voters: &[NodeId], have: &[NodeId]) -> bool {
 }
 
 impl Copies for OtherFolders {
-    fn fetch<'a>(&'a self, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>> {
+    fn fetch<'a>(&'a self, _account: &'a AccountId, hash: &'a BlobHash) -> BoxFuture<'a, Result<(), CopyError>> {
         self.fetch_from_any(hash).boxed()
     }
 

@@ -46,10 +46,9 @@ impl Around {
         Self { node, peers, whereabouts, neighbours, blobs: blobs.clone(), lacks }
     }
 
-    /// The blobs of this node, of which other nodes have copies.
-    pub(crate) fn share(&self, shards: u16) -> BlobStore {
-        let copies = OtherFolders::new(self.node, self.neighbours.clone(), self.blobs.clone(), shards);
-        self.blobs.with_copies(Arc::new(copies))
+    /// The folders of the other nodes.
+    pub(crate) fn folders(&self, shards: u16) -> Arc<OtherFolders> {
+        Arc::new(OtherFolders::new(self.node, self.neighbours.clone(), self.blobs.clone(), shards))
     }
 
     /// What nodes lack that are to hold a shard.

@@ -1,16 +1,26 @@
 //! Limits of settings that their types cannot express.
 
+use std::collections::BTreeSet;
+
 use tracing_subscriber::EnvFilter;
 
 use steward_actors::domain::account::limits::BODY_BYTES_MAX;
+use steward_actors::domain::budget::{BUDGET_MAX, CURRENCY_CHARS_MAX};
 use steward_actors::egress::{Network, Proxy};
+use steward_actors::task::runner::video::speech::LOCAL;
 
+use super::blobs;
 use super::error::ConfigError;
 use super::secret;
-use super::sections::{Cluster, Config, Egress};
+use super::sections::{Ai, Cluster, Config, Egress, Price};
+use super::speech::Speech;
 
 /// The longest label of a host name.
 const LABEL_LEN_MAX: usize = 63;
+/// Engines for speech beside the embedded one: all stand in refusals.
+const SPEECH_ENGINES_MAX: usize = 32;
+const NAME_RULE: &str = "must be of a-z, 0-9 and '-', and not be \"local\"";
+const URL_RULE: &str = "must be an http or https URL";
 
 /// Everything that is outside its limits.
 pub(super) fn check(config: &Config) -> Vec<ConfigError> {
@@ -31,6 +41,10 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     need(config.grpc.subscriptions_max > 0, "grpc.subscriptions_max", "must be at least 1");
     need(!config.node.data_dir.as_os_str().is_empty(), "node.data_dir", "must not be empty");
     need((1..=3600).contains(&config.node.shutdown_s_max), "node.shutdown_s_max", "must be 1 to 3600");
+    need((1..=3600).contains(&config.node.standstill_s), "node.standstill_s", "must be 1 to 3600");
+    let ends = config.node.standstill_s_max;
+    let later = ends == 0 || (config.node.standstill_s..=86_400).contains(&ends);
+    need(later, "node.standstill_s_max", "must be 0, or node.standstill_s to 86400");
     need((1..=4096).contains(&config.storage.shards), "storage.shards", "must be 1 to 4096");
     need((1..=65536).contains(&config.storage.cache_mib), "storage.cache_mib", "must be 1 to 65536");
     need((1..=1024).contains(&config.storage.segment_mib), "storage.segment_mib", "must be 1 to 1024");
@@ -40,6 +54,7 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     need(config.accounts.feed_age_days > 0, "accounts.feed_age_days", "must be at least 1");
     need(config.tasks.cpu_slots <= 1024, "tasks.cpu_slots", "must be at most 1024");
     need((1..=10_000).contains(&config.tasks.net_slots), "tasks.net_slots", "must be 1 to 10000");
+    need((1..=86_400).contains(&config.tasks.silence_s_max), "tasks.silence_s_max", "must be 1 to 86400");
     need((1..=300).contains(&config.deliveries.timeout_s), "deliveries.timeout_s", "must be 1 to 300");
     need((1..=10_000).contains(&config.deliveries.in_flight_max), "deliveries.in_flight_max", "must be 1 to 10000");
     let absolute = config.video.ffmpeg.is_absolute() && config.video.ffprobe.is_absolute();
@@ -47,15 +62,51 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     need((1..=600).contains(&config.video.chunk_seconds), "video.chunk_seconds", "must be 1 to 600");
     need(EnvFilter::try_new(&config.log.level).is_ok(), "log.level", "must be a level or a list of target=level");
     for provider in &config.ai.providers {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let named = !provider.name.is_empty() && provider.name != "local" && provider.name.bytes().all(plain);
-        need(named, "ai.providers.name", "must be of a-z, 0-9 and '-', and not be \"local\"");
-        let http = provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://");
-        need(http, "ai.providers.base_url", "must be an http or https URL");
+        need(is_name(&provider.name), "ai.providers.name", NAME_RULE);
+        need(is_http(&provider.base_url), "ai.providers.base_url", URL_RULE);
     }
+    check_prices(&config.ai, &mut need);
+    blobs::check(&config.blobs, &mut need);
+    check_speech(&config.speech, &mut need);
     check_egress(&config.egress, &mut need);
     check_cluster(config, &mut need);
     broken
+}
+
+/// What models cost, and in what.
+fn check_prices(ai: &Ai, need: &mut impl FnMut(bool, &str, &str)) {
+    let named = !ai.currency.is_empty() && ai.currency.chars().count() <= CURRENCY_CHARS_MAX;
+    need(named, "ai.currency", "must have 1 to 16 characters");
+    let models: BTreeSet<&str> = ai.prices.iter().map(|price| price.model.as_str()).collect();
+    need(models.len() == ai.prices.len(), "ai.prices", "must have one price for a model");
+    let whole = models.iter().all(|model| model.contains('/'));
+    need(whole, "ai.prices.model", "must be provider/model");
+    let priced = |price: &Price| price.input_micros.max(price.output_micros) <= BUDGET_MAX;
+    need(ai.prices.iter().all(priced), "ai.prices", "must be at most 1000000000000000 millionths");
+}
+
+/// Whether it can name a service: what runs on the node itself has the name that is left out.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty() && name != LOCAL && name.bytes().all(plain)
+}
+
+fn is_http(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+/// What turns speech into text.
+fn check_speech(speech: &Speech, need: &mut impl FnMut(bool, &str, &str)) {
+    let mut names = BTreeSet::from([LOCAL]);
+    need(speech.engines.len() <= SPEECH_ENGINES_MAX, "speech.engines", "must be at most 32");
+    for engine in &speech.engines {
+        need(is_name(&engine.name), "speech.engines.name", NAME_RULE);
+        need(names.insert(&engine.name), "speech.engines.name", "must stand there once");
+        need(is_http(&engine.url), "speech.engines.url", URL_RULE);
+        need(!engine.model.trim().is_empty(), "speech.engines.model", "must not be empty: results name it");
+        need(engine.key.is_empty() || engine.key.is_well_formed(), "speech.engines.key", secret::RULE);
+    }
+    need(names.contains(&*speech.default_engine), "speech.default_engine", "must be local or one of speech.engines");
 }
 
 /// What may be reached, and by which way.

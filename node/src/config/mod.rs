@@ -9,6 +9,7 @@
 //! - **C3 closed by default**: listening beyond this machine without authentication is refused.
 //! - **C4 secret**: values of secret keys are never printed.
 
+mod blobs;
 mod check;
 mod error;
 mod layers;
@@ -17,12 +18,15 @@ mod secret;
 mod sections;
 mod show;
 mod sources;
+mod speech;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blobs::Blobs;
 pub(crate) use error::{ConfigError, ConfigErrors};
 pub(crate) use layers::Layers;
 pub(crate) use secret::Secret;
-pub(crate) use sections::{Config, Egress, Log, LogFormat, Provider};
+pub(crate) use sections::{Config, Egress, Log, LogFormat, Price, Provider};
 pub(crate) use show::show;
 pub(crate) use sources::DeclaredSource;
+pub(crate) use speech::SpeechEngine;

@@ -4,9 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use steward_actors::task::runner::video::speech::EngineNames;
 
+use super::blobs::Blobs;
 use super::secret::SecretReference;
 use super::sources::Webhooks;
+use super::speech::Speech;
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,11 +20,13 @@ pub(crate) struct Config {
     pub(crate) grpc: Grpc,
     pub(crate) auth: Auth,
     pub(crate) storage: Storage,
+    pub(crate) blobs: Blobs,
     pub(crate) accounts: Accounts,
     pub(crate) tasks: Tasks,
     pub(crate) sandbox: Sandbox,
     pub(crate) video: Video,
     pub(crate) ai: Ai,
+    pub(crate) speech: Speech,
     pub(crate) egress: Egress,
     pub(crate) webhooks: Webhooks,
     pub(crate) deliveries: Deliveries,
@@ -39,6 +44,9 @@ pub(crate) struct Node {
     /// Empty: `node.key` in the data folder.
     pub(crate) key_file: PathBuf,
     pub(crate) shutdown_s_max: u64,
+    pub(crate) standstill_s: u32,
+    /// 0: the process is not ended.
+    pub(crate) standstill_s_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +127,7 @@ pub(crate) struct Tasks {
     /// 0: one per core.
     pub(crate) cpu_slots: usize,
     pub(crate) net_slots: usize,
+    pub(crate) silence_s_max: u32,
     /// Empty: `scratch` in the data folder.
     pub(crate) scratch_dir: PathBuf,
 }
@@ -145,6 +154,21 @@ pub(crate) struct Ai {
     pub(crate) default_chat: String,
     pub(crate) default_embed: String,
     pub(crate) providers: Vec<Provider>,
+    /// What prices and budgets are counted in.
+    pub(crate) currency: String,
+    pub(crate) prices: Vec<Price>,
+}
+
+/// What a million tokens of a model cost, in millionths of the currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Price {
+    /// As `provider/model`.
+    pub(crate) model: String,
+    #[serde(default)]
+    pub(crate) input_micros: u64,
+    #[serde(default)]
+    pub(crate) output_micros: u64,
 }
 
 /// A service that speaks the OpenAI protocol.
@@ -218,6 +242,8 @@ impl Default for Node {
             zone: String::new(),
             key_file: PathBuf::new(),
             shutdown_s_max: 30,
+            standstill_s: 10,
+            standstill_s_max: 60,
         }
     }
 }
@@ -254,7 +280,7 @@ impl Default for Accounts {
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { cpu_slots: 0, net_slots: 64, scratch_dir: PathBuf::new() }
+        Self { cpu_slots: 0, net_slots: 64, silence_s_max: 900, scratch_dir: PathBuf::new() }
     }
 }
 
@@ -277,6 +303,8 @@ impl Default for Ai {
             default_chat: "local/smollm2-135m".to_owned(),
             default_embed: "local/minilm-l6".to_owned(),
             providers: vec![],
+            currency: "USD".to_owned(),
+            prices: vec![],
         }
     }
 }
@@ -337,6 +365,11 @@ impl Config {
     /// Where models are.
     pub(crate) fn models_dir(&self) -> PathBuf {
         self.or_in_data_dir(&self.ai.models_dir, "models")
+    }
+
+    /// The engines that a job may name.
+    pub(crate) fn speech_engines(&self) -> EngineNames {
+        EngineNames::new(self.speech.engines.iter().map(|engine| engine.name.clone()))
     }
 
     fn or_in_data_dir(&self, path: &Path, name: &str) -> PathBuf {

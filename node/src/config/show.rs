@@ -10,7 +10,7 @@ use super::secret::is_shown;
 /// Fields, wherever they stand, whose values are never printed.
 const SECRETS: [&str; 1] = ["api_key"];
 /// Fields that say where a secret is; what is a secret itself is not printed either.
-const REFERENCES: [&str; 2] = ["secrets", "proxy_credentials"];
+const REFERENCES: [&str; 4] = ["secrets", "proxy_credentials", "secret_access_key", "key"];
 /// What is printed instead.
 const MASK: &str = "********";
 

@@ -54,6 +54,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 #[test]
 fn values_of_the_wrong_type_or_outside_their_limits_name_the_key() {
     let set = |assignment: &str| refused(Layers::defaults().assignments(&[assignment.to_owned()]));
+    let speech = |engine: &str| format!("speech.engines=[{{{engine}}}]");
     for (assignment, want) in [
         ("http.body_bytes_max=much", "http.body_bytes_max (flag --set) must be integer"),
         ("auth.enabled=perhaps", "auth.enabled (flag --set) must be boolean"),
@@ -62,6 +63,12 @@ fn values_of_the_wrong_type_or_outside_their_limits_name_the_key() {
         ("http.listen=here", "invalid socket address"),
         ("log.level=a=b=c", "log.level must be"),
         ("ai.providers=[{name = \"local\", base_url = \"https://a\"}]", "ai.providers.name must"),
+        ("speech.default_engine=cloud", "speech.default_engine must be local or one of"),
+        (&speech("name = \"local\", url = \"https://a\", model = \"m\""), "speech.engines.name must"),
+        (&speech("name = \"a\", url = \"ftp://a\", model = \"m\""), "speech.engines.url must"),
+        (&speech("name = \"a\", url = \"https://a\", model = \"\""), "speech.engines.model must"),
+        (&speech("name = \"a\", url = \"https://a\", model = \"m\", key = \"sk-1\""), "speech.engines.key must"),
+        (&speech("name = \"a\", url = \"https://a\", model = \"m\", protocol = \"grpc\""), "unknown variant `grpc`"),
     ] {
         let text = set(assignment);
         assert!(text.contains(want), "{assignment}: {text}");
@@ -124,6 +131,10 @@ fn secrets_are_masked() {
     assert_eq!(layers.load().unwrap().ai.providers[0].api_key, "sk-secret");
     let shown = show(&layers, true);
     assert!(!shown.contains("sk-secret") && shown.contains("********"), "{shown}");
+    let engine =
+        |key: &str| format!("speech.engines=[{{name = \"x\", url = \"https://a\", model = \"m\", key = \"{key}\"}}]");
+    let shown = |key: &str| show(&Layers::defaults().assignments(&[engine(key)]), true);
+    assert!(!shown("text:sk-secret").contains("sk-secret") && shown("env:SPEECH_KEY").contains("env:SPEECH_KEY"));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! - The cluster is told by a hash of the key that seals its secrets: one node alone has the same one as the cluster it
 //!   grows into, and two clusters never have. Rejected: the id of the cluster, which is new when a node stops being alone.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Buf;
@@ -45,6 +47,12 @@ impl ClusterMark {
     pub(crate) fn of(seal_key: &[u8]) -> Self {
         let derived = blake3::derive_key(CLUSTER_CONTEXT, seal_key);
         Self(*derived.first_chunk().expect("a key has 32 bytes"))
+    }
+}
+
+impl fmt::Display for ClusterMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
     }
 }
 

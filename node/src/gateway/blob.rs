@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use steward_actors::blob::BlobHash;
+use steward_actors::blob::{BlobHash, CopyError};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -28,9 +28,17 @@ pub(super) async fn open(gateway: &Gateway, reader: &AccountReader, hash: &str) 
     if !gateway.router.reads().owns_blob(reader.account(), &parsed)? {
         return Err(absent());
     }
-    if let Err(error) = gateway.blobs.bring(&parsed).await {
-        let cause: &dyn std::error::Error = &error;
-        tracing::warn!(hash, error = cause, "a blob cannot be brought from another node");
+    // The file stays open when the cache lets it go.
+    let brought = gateway.blobs.bring(reader.account(), &parsed).await;
+    if let Err(error) = &brought {
+        let cause: &dyn std::error::Error = error;
+        tracing::warn!(hash, error = cause, "a blob cannot be brought");
+        if error.is_of_store() {
+            return Err(Refused::new(Code::BlobStore, "the object store did not answer as it should; ask again"));
+        }
+        if matches!(error, CopyError::Damaged(_)) {
+            return Err(Refused::new(Code::BlobDamaged, "the stored bytes are not those of the blob"));
+        }
     }
     match File::open(gateway.blobs.path(&parsed)).await {
         Ok(file) => {

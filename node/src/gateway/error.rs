@@ -64,6 +64,8 @@ pub(crate) enum Code {
     LinkInvalid,
     LinkExpired,
     RangeUnsatisfiable,
+    BlobStore,
+    BlobDamaged,
     WebhookMissingHeader,
     WebhookBadSignature,
     WebhookExpired,
@@ -128,6 +130,8 @@ impl Code {
             Self::LinkInvalid => row("link_invalid", "The link opens nothing", GrpcCode::PermissionDenied, StatusCode::FORBIDDEN),
             Self::LinkExpired => row("link_expired", "The link's time is over", GrpcCode::PermissionDenied, StatusCode::FORBIDDEN),
             Self::RangeUnsatisfiable => row("range_unsatisfiable", "The blob has no such bytes", GrpcCode::OutOfRange, StatusCode::RANGE_NOT_SATISFIABLE),
+            Self::BlobStore => retry(row("blob_store_unavailable", "The object store does not answer", GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE), RETRY_AFTER_DEFAULT),
+            Self::BlobDamaged => row("blob_damaged", "The stored bytes are not those of the blob", GrpcCode::DataLoss, StatusCode::INTERNAL_SERVER_ERROR),
             Self::WebhookMissingHeader => row("missing_header", "The webhook lacks a credential", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
             Self::WebhookBadSignature => row("bad_signature", "The webhook's signature does not hold", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
             Self::WebhookExpired => row("expired", "The webhook was signed too long ago", GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED),
@@ -260,6 +264,9 @@ impl From<Rejection> for Refused {
             Rejection::Invalid { field, rule } => Self::field(field, rule),
             Rejection::Limit { what, max } => {
                 Self::new(Code::LimitReached, message).fact("what", what).fact("max", max)
+            }
+            Rejection::Budget(short) => {
+                Self::new(Code::LimitReached, message).fact("what", short.unit.as_str()).fact("max", short.max)
             }
             Rejection::KeyReused => Self::new(Code::IdempotencyKeyReused, message),
             Rejection::StaleAttempt { .. } => Self::new(Code::StaleAttempt, message),

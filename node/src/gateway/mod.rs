@@ -32,11 +32,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use steward_actors::blob::{BlobStore, Uploads};
 use steward_actors::delivery::Tester;
 use steward_actors::seal::Sealer;
+use steward_actors::task::runner::video::speech::EngineNames;
 use steward_cluster::clock::Clock;
 
 use crate::cluster::Company;
 use crate::everything::Everything;
 use crate::router::Router;
+use crate::watch::Standstills;
 
 /// What every handler works with.
 pub(crate) struct Gateway {
@@ -47,10 +49,13 @@ pub(crate) struct Gateway {
     pub(crate) tester: Tester,
     pub(crate) blobs: BlobStore,
     pub(crate) uploads: Uploads,
+    /// The engines for speech that jobs may name.
+    pub(crate) engines: EngineNames,
     /// The way to other nodes; none on a node that is alone.
     pub(crate) forwarder: Option<Arc<forward::Forwarder>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) readiness: Readiness,
+    pub(crate) standstills: Standstills,
     /// The cluster; none on a node that is alone.
     pub(crate) company: Option<Arc<Company>>,
     /// All accounts of the whole cluster.

@@ -1,14 +1,16 @@
 //! What can be asked of an account, and what must be known to decide it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
-use super::event::{
-    AiCalled, ApiKeyCreated, EndpointCreated, RefusedFor, ReleaseReason, SourceCreated, WebhookAccepted,
-};
+use super::call::AiCalled;
+use super::event::{ApiKeyCreated, EndpointCreated, RefusedFor, ReleaseReason, SourceCreated, WebhookAccepted};
 use super::state::{EndpointSettings, Playbook, SourceSettings};
 use super::upload::BlobUploaded;
+use crate::domain::budget::{Budgets, Tariff};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions};
 use crate::domain::pattern::Pattern;
@@ -165,6 +167,10 @@ pub enum Command {
     #[serde(skip)]
     SetTaskLimits {
         limits: TaskLimits,
+    },
+    #[serde(skip)]
+    SetBudgets {
+        budgets: Budgets,
     },
     /// A client's file is here in whole.
     #[serde(skip)]
@@ -341,4 +347,6 @@ pub struct Facts {
     pub answered: Option<(Idempotency, super::decide::Answer)>,
     /// The job that the command is about, when it has ended; jobs in memory are open.
     pub ended_job: Option<Job>,
+    /// What models cost here.
+    pub tariff: Arc<Tariff>,
 }

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
+use super::call::AiCalled;
 use super::state::{EndpointSettings, OldSecret, Playbook, Role, SourceSettings, Trust};
 use super::upload::BlobUploaded;
+use crate::domain::budget::{Amounts, BudgetChange, Ledger};
 use crate::domain::ids::{ConsumerId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
 use crate::domain::job::{Failure, JobKind, JobOptions, Split};
 use crate::domain::pattern::Pattern;
@@ -167,17 +169,6 @@ pub enum JobChange {
     },
 }
 
-/// A call of a model.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct AiCalled {
-    pub operation: String,
-    pub provider: String,
-    pub model: String,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub latency_ms: u64,
-}
-
 /// Why a task went back to the ready ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ReleaseReason {
@@ -280,6 +271,7 @@ pub enum Event {
     TaskLimitsSet {
         limits: TaskLimits,
     },
+    BudgetChanged(BudgetChange),
     BlobUploaded(BlobUploaded),
     ScheduleChanged {
         schedule: ScheduleId,
@@ -290,6 +282,8 @@ pub enum Event {
         task: TaskId,
         attempt: u32,
         worker: String,
+        /// What it may use of the account's budgets.
+        reserved: Amounts,
     },
     TaskProgressed {
         job: JobId,
@@ -366,6 +360,8 @@ pub enum Mark {
         source: SourceId,
         numbers: Vec<u64>,
     },
+    /// All that is spent of the account's budgets by now.
+    BudgetSpent(Ledger),
 }
 
 /// A request that a source refused.

@@ -11,6 +11,7 @@ use super::state::{
     Account, ApiKey, Circuit, DeliveryCounts, Endpoint, EndpointSettings, Health, Pending, Recovery, Source,
     SourceSettings,
 };
+use crate::domain::budget::{Amounts, BudgetChange};
 use crate::domain::ids::{EndpointId, JobId};
 use crate::domain::job::{Failure, Job, JobState, Task, TaskState};
 use crate::domain::schedule::Schedule;
@@ -59,6 +60,7 @@ impl Account {
                 self.jobs.remove(job);
             }
             Event::TaskLimitsSet { limits } => self.task_limits.clone_from(limits),
+            Event::BudgetChanged(BudgetChange::Set(budgets)) => self.purse.budgets.clone_from(budgets),
             Event::ScheduleChanged { schedule, change } => {
                 if let Some(state) = Schedule::changed(self.schedules.remove(schedule), at, change) {
                     self.schedules.insert(schedule.clone(), state);
@@ -70,12 +72,13 @@ impl Account {
             | Event::TaskCheckpointed { job, .. }
             | Event::TaskSucceeded { job, .. }
             | Event::TaskFailed { job, .. }
-            | Event::TaskReleased { job, .. } => self.change_job(job, |job| job.evolve(at, event)),
+            | Event::TaskReleased { job, .. }
+            | Event::AiCalled { job, .. } => self.change_job(job, |job| job.evolve(at, event)),
             // On the feed only: nothing decides by them.
             Event::PlaybookFailed { .. }
             | Event::WebhookAccepted(_)
             | Event::BlobUploaded(_)
-            | Event::AiCalled { .. }
+            | Event::BudgetChanged(BudgetChange::Reached(_))
             | Event::DocumentIndexed { .. } => {}
         }
     }
@@ -97,6 +100,7 @@ impl Account {
                 }
             }
             Mark::RefusedForgotten { .. } => {} // Kept in the store only.
+            Mark::BudgetSpent(ledger) => self.purse.ledger = *ledger,
         }
     }
 
@@ -279,11 +283,17 @@ impl Job {
                 JobChange::Split(split) => self.split(*split),
                 JobChange::Restarted { from } => self.restart(*from),
             },
-            Event::TaskStarted { task, attempt, worker, .. } => self.change_task(*task, |task| {
+            Event::TaskStarted { task, attempt, worker, reserved, .. } => self.change_task(*task, |task| {
                 task.state = TaskState::Running;
                 task.attempt = *attempt;
                 task.worker = Some(worker.clone());
                 task.retry_at = None;
+                (task.reserved, task.calls) = (*reserved, 0);
+            }),
+            // Without a number it is of a format in which jobs keep nothing of calls.
+            Event::AiCalled { task, call, .. } if call.number > 0 => self.change_task(*task, |task| {
+                task.reserved = task.reserved.minus(call.used());
+                task.calls = call.number;
             }),
             Event::TaskProgressed { task, permille, note, .. } => self.change_task(*task, |task| {
                 task.permille = *permille;
@@ -320,6 +330,7 @@ impl Job {
             | Event::TaskLimitsSet { .. }
             | Event::BlobUploaded(_)
             | Event::ScheduleChanged { .. }
+            | Event::BudgetChanged(_)
             | Event::AiCalled { .. }
             | Event::DocumentIndexed { .. } => {}
         }
@@ -340,6 +351,7 @@ impl Task {
         self.checkpoint = None;
         self.worker = None;
         self.failure = None;
+        self.reserved = Amounts::NONE;
     }
 
     fn failed(&mut self, failure: Failure, retry_at: Option<Timestamp>) {
@@ -348,11 +360,13 @@ impl Task {
         self.failure = Some(failure);
         self.retry_at = retry_at;
         self.worker = None;
+        self.reserved = Amounts::NONE;
     }
 
     fn released(&mut self, reason: ReleaseReason) {
         self.state = TaskState::Ready;
         self.worker = None;
+        self.reserved = Amounts::NONE;
         match reason {
             ReleaseReason::LeaseLost | ReleaseReason::Drained => {}
             ReleaseReason::BackOffOver | ReleaseReason::DelayOver => self.retry_at = None,

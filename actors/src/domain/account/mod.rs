@@ -7,6 +7,7 @@
 //! - **A2 total**: `evolve` cannot fail: an event is a fact.
 //! - **A3 bounded**: an account in memory holds what it owns, all counted by [`limits`], never its history.
 
+mod call;
 mod command;
 pub mod decide;
 mod event;
@@ -16,14 +17,15 @@ mod playbook;
 mod state;
 mod upload;
 
+pub use call::AiCalled;
 pub use command::{
     Asked, Command, DeliveryOutcome, Facts, Idempotency, Moved, Reported, RetryAsked, SourceAsked, TaskRef,
 };
 pub use decide::{Answer, Decided, Rejection, decide};
 pub(crate) use decide::{blobs_of, check_upload};
 pub use event::{
-    AiCalled, ApiKeyCreated, EndpointChange, EndpointCreated, Event, JobChange, KeptRequest, Mark, RefusedFor,
-    RefusedRequest, ReleaseReason, SourceChange, SourceCreated, WebhookAccepted,
+    ApiKeyCreated, EndpointChange, EndpointCreated, Event, JobChange, KeptRequest, Mark, RefusedFor, RefusedRequest,
+    ReleaseReason, SourceChange, SourceCreated, WebhookAccepted,
 };
 pub use playbook::render;
 pub use state::{

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
+use crate::domain::budget::{Amounts, Purse};
 use crate::domain::ids::{AccountId, EndpointId, JobId, KeyId, PlaybookId, ScheduleId, SourceId};
-use crate::domain::job::{Job, JobKind};
+use crate::domain::job::{Job, JobKind, TaskState};
 use crate::domain::pattern::Pattern;
 use crate::domain::schedule::Schedule;
 use crate::domain::task::TaskLimits;
@@ -219,6 +220,7 @@ pub struct Account {
     /// Jobs that have not ended.
     pub jobs: BTreeMap<JobId, Job>,
     pub task_limits: TaskLimits,
+    pub purse: Purse,
     pub schedules: BTreeMap<ScheduleId, Schedule>,
 }
 
@@ -239,7 +241,15 @@ impl Account {
             playbooks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             task_limits: TaskLimits::default(),
+            purse: Purse::default(),
             schedules: BTreeMap::new(),
         }
+    }
+
+    /// What its running tasks may still use of its budgets.
+    #[must_use]
+    pub fn reserved(&self) -> Amounts {
+        let tasks = self.jobs.values().flat_map(|job| job.tasks.values());
+        Amounts::sum(tasks.filter(|task| task.state == TaskState::Running).map(|task| task.reserved))
     }
 }

@@ -7,6 +7,7 @@ use steward_cluster::clock::Timestamp;
 
 use super::options::JobOptions;
 use super::plan::{JobKind, Split};
+use crate::domain::budget::Amounts;
 use crate::domain::task::{TaskId, TaskKind};
 
 /// How a job stands.
@@ -61,6 +62,16 @@ pub struct Task {
     /// Who holds the lease.
     pub worker: Option<String>,
     pub after: Vec<TaskId>,
+    /// What its attempt may still use of the account's budgets.
+    #[serde(default, skip_serializing_if = "Amounts::is_none")]
+    pub reserved: Amounts,
+    /// The last call of a model that its attempt reported.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calls: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Work a client or a playbook asked for.
@@ -98,6 +109,8 @@ impl Task {
             retry_at: None,
             worker: None,
             after,
+            reserved: Amounts::NONE,
+            calls: 0,
         }
     }
 }
@@ -166,7 +179,7 @@ impl Job {
     pub(crate) fn pause(&mut self) {
         self.is_paused = true;
         for task in self.tasks.values_mut().filter(|task| task.state == TaskState::Running) {
-            (task.state, task.worker) = (TaskState::Ready, None);
+            (task.state, task.worker, task.reserved) = (TaskState::Ready, None, Amounts::NONE);
         }
     }
 
@@ -182,6 +195,7 @@ impl Job {
             }
             (task.state, task.failures, task.permille) = (TaskState::Blocked, 0, 0);
             (task.failure, task.retry_at, task.worker) = (None, None, None);
+            (task.reserved, task.calls) = (Amounts::NONE, 0);
             task.note.clear();
         }
         (self.state, self.ended_at, self.failure, self.is_paused) = (JobState::Running, None, None, false);

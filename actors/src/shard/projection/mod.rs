@@ -24,6 +24,7 @@ use crate::codec::{Barrier, Decision, Runs, ShardAcked, encode_feed_row};
 use crate::domain::account::{
     Account, Endpoint, EndpointChange, Event, JobChange, Mark, Pending, Source, WebhookAccepted,
 };
+use crate::domain::budget::BudgetChange;
 use crate::domain::ids::{AccountId, ConsumerId, EndpointId, JobId, ScheduleId, SourceId};
 use crate::domain::job::{Job, JobState};
 use crate::domain::schedule::Schedule;
@@ -204,7 +205,9 @@ impl<'s> Projection<'s> {
                 self.put(place.key(Family::Blob, indexed.blob.as_bytes()), vec![]);
                 self.put_json(place, Family::Document, document, &indexed);
             }
-            Event::PlaybookFailed { .. } | Event::AiCalled { .. } => {} // On the feed only.
+            Event::BudgetChanged(BudgetChange::Set(budgets)) => self.put_json(place, Family::Budgets, "", budgets),
+            Event::AiCalled { job, call, .. } if call.number > 0 => self.change_job(moment, job, event)?,
+            Event::PlaybookFailed { .. } | Event::AiCalled { .. } | Event::BudgetChanged(BudgetChange::Reached(_)) => {} // On the feed only.
         }
         Ok(())
     }
@@ -220,6 +223,7 @@ impl<'s> Projection<'s> {
             Mark::FeedTrimmed { first_seq } => self.trim(place, index, *first_seq)?,
             Mark::RequestRefused(refused) => self.refused(place, refused, mark)?,
             Mark::RefusedForgotten { source, numbers } => self.forget_refused(place, source, numbers),
+            Mark::BudgetSpent(ledger) => self.put_json(place, Family::Ledger, "", ledger),
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! - **R1 again**: a runner may be started again for the same task at any time, with the last checkpoint it reported;
 //!   it must come to the same result and may reuse whatever it finds in its scratch folder after checking it.
 //! - **R2 cancel**: a runner returns within three seconds of [`Reporter::cancelled`] and leaves no child process.
-//! - **R3 no account state**: a runner sees its input and its scratch folder; results go back as commands. One that needs
+//! - **R3 heard**: a runner says that it gets on before `tasks.silence_s_max` is over, or is stopped.
+//! - **R4 no account state**: a runner sees its input and its scratch folder; results go back as commands. One that needs
 //!   more of its account takes nothing from other nodes ([`Runner::takes`]).
 
 pub mod ai;
@@ -59,6 +60,8 @@ pub struct AiCall {
 pub enum Report {
     /// How far it is (0 to 1) and what it is doing.
     Progress { fraction: f32, note: String },
+    /// It gets on, with nothing to tell.
+    GetsOn,
     /// Where a later attempt can go on.
     Checkpoint(Value),
     /// A model was called.
@@ -83,6 +86,11 @@ impl Reporter {
     /// Says how far the task is. Dropped when the worker is behind: the next one says more.
     pub fn progress(&self, fraction: f32, note: impl Into<String>) {
         self.reports.try_send(Report::Progress { fraction, note: note.into() }).ok();
+    }
+
+    /// Says that the task gets on, so that nobody takes its silence for a standstill.
+    pub fn gets_on(&self) {
+        self.reports.try_send(Report::GetsOn).ok(); // With a full channel there is other news.
     }
 
     /// Records where a later attempt can go on. Returns once the worker has taken it.

@@ -35,16 +35,16 @@ async fn a_missing_blob_is_brought_from_whoever_has_it_and_checked() {
     let channels = BTreeMap::from([(NodeId(2), without.channel()), (NodeId(3), with.channel())]);
     let copies = Arc::new(folders(&this, channels, None));
     let blobs = this.blobs.with_copies(copies.clone());
-    let path = with.blobs.path(&hash);
+    let (path, account) = (with.blobs.path(&hash), AccountId::parse("acme").unwrap());
     fs::write(&path, b"something else").unwrap();
-    let refused = blobs.bring(&hash).await;
+    let refused = blobs.bring(&account, &hash).await;
     assert!(matches!(refused, Err(CopyError::Absent(_))), "{refused:?}");
     assert!(!blobs.has(&hash), "what does not match its name is not kept");
     fs::write(&path, BLOB).unwrap();
-    blobs.bring(&hash).await.unwrap();
+    blobs.bring(&account, &hash).await.unwrap();
     assert_eq!(fs::read(blobs.path(&hash)).unwrap(), BLOB);
     fs::remove_file(&path).unwrap();
-    blobs.bring(&hash).await.expect("it is here now");
+    blobs.bring(&account, &hash).await.expect("it is here now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

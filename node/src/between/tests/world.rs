@@ -183,7 +183,12 @@ impl Node {
             |wires| -> Arc<dyn Elsewhere> { Arc::new(Others::new(node, Arc::new(wires), beliefs.clone(), SHARDS)) };
         let commands = Commands::new(shards.clone(), wires.map(others));
         let (name, cpu_slots) = (format!("node-{}", node.0), usize::from(!is_leader));
-        let workers = WorkersConfig { slots: Slots { cpu: cpu_slots, net: 0 }, node: name, boot: "a".to_owned() };
+        let workers = WorkersConfig {
+            slots: Slots { cpu: cpu_slots, net: 0 },
+            silence_max: Duration::from_secs(900),
+            node: name,
+            boot: "a".to_owned(),
+        };
         let workers =
             Workers::start(workers, commands, board, blobs.clone(), clock.clone(), vec![Arc::new(Quick)]).unwrap();
         let server = WorkServer {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use steward_proto::account::v1 as pb;
 use steward_proto::admin::v1::ResumeAccountRequest;
 
+use super::budget::BudgetArgs;
 use super::client::Client;
 use super::show;
 
@@ -42,6 +43,8 @@ pub(super) enum AccountCommand {
         #[arg(long, value_name = "KIND=MAX", value_parser = kind_limit)]
         kind: Vec<pb::KindLimit>,
     },
+    /// Sets what an account may use in a period, all of it anew; what is left out has no budget
+    Budget(BudgetArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +119,12 @@ pub(super) async fn account(client: &mut Client, command: AccountCommand) -> any
             let request = pb::SetTaskLimitsRequest { account_id: account.clone(), task_limits: Some(limits.clone()) };
             accounts.set_task_limits(request).await?;
             client.out.one(client.json, &json!({"account": account, "task_limits": show::task_limits(&limits)}))
+        }
+        AccountCommand::Budget(args) => {
+            accounts.set_budgets(args.request()).await?;
+            let request = pb::GetAccountRequest { account_id: args.account };
+            let found = accounts.get_account(request).await?.into_inner().account.unwrap_or_default();
+            client.out.one(client.json, &show::account(&found))
         }
         AccountCommand::List => {
             let mut rows = vec![];

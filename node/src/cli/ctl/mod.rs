@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod blob;
+mod budget;
 mod client;
 mod cluster;
 mod delivery;

@@ -21,7 +21,24 @@ pub(super) fn account(account: &accounts::Account) -> Value {
     if let Some(limits) = &account.task_limits {
         value["task_limits"] = task_limits(limits);
     }
+    if !account.budgets.is_empty() {
+        value["budgets"] = account.budgets.iter().map(budget).collect();
+    }
     value
+}
+
+fn budget(state: &accounts::BudgetState) -> Value {
+    let budget = state.budget.clone().unwrap_or_default();
+    json!({
+        "unit": budget.unit,
+        "max": budget.max,
+        "period": budget.period,
+        "reserved": state.reserved,
+        "spent": state.spent,
+        "left": state.left,
+        "since": time(state.since_ms),
+        "until": time(state.until_ms),
+    })
 }
 
 pub(super) fn task_limits(limits: &accounts::TaskLimits) -> Value {

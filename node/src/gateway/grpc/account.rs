@@ -14,7 +14,7 @@ use steward_proto::account::v1::account_service_server::AccountService;
 use steward_proto::account::v1::{self as pb};
 use tonic::{Request, Response, Status};
 
-use super::{view, wire};
+use super::{budget, view, wire};
 use crate::gateway::auth::{AccountReader, new_account_key};
 use crate::gateway::error::Refused;
 use crate::gateway::{Gateway, page};
@@ -36,7 +36,9 @@ impl Accounts {
     }
 
     fn view(&self, account: &Account) -> pb::Account {
-        view::account(account, self.0.router.quarantine_reason(&account.id))
+        let mut shown = view::account(account, self.0.router.quarantine_reason(&account.id));
+        shown.budgets = budget::states(account, self.0.clock.now());
+        shown
     }
 }
 
@@ -92,6 +94,18 @@ impl AccountService for Accounts {
         let limits = task_limits(&request.task_limits.unwrap_or_default())?;
         self.0.router.execute(&founder, Command::SetTaskLimits { limits }, &correlation, None).await?;
         Ok(Response::new(pb::SetTaskLimitsResponse {}))
+    }
+
+    async fn set_budgets(
+        &self,
+        request: Request<pb::SetBudgetsRequest>,
+    ) -> Result<Response<pb::SetBudgetsResponse>, Status> {
+        let (caller, correlation, request) = wire::open(&self.0, request)?;
+        let account = wire::id("account_id", &request.account_id)?;
+        let founder = caller.operator_proof()?.account_founder(account);
+        let budgets = budget::budgets(&request)?;
+        self.0.router.execute(&founder, Command::SetBudgets { budgets }, &correlation, None).await?;
+        Ok(Response::new(pb::SetBudgetsResponse {}))
     }
 
     async fn create_api_key(

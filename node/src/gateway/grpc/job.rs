@@ -38,7 +38,7 @@ impl JobService for Jobs {
         let writer = caller.account_writer(&self.gateway.auth, &request.account_id)?;
         let kind = kind("kind", &request.kind)?;
         let options = options(&request)?;
-        let input = wire::object("input_json", &request.input_json)?;
+        let input = wire::job_input(&self.gateway, kind, &request.input_json)?;
         let idempotency = wire::idempotency("CreateJob", &request.idempotency_key, retry_key, &request);
         let command = Command::CreateJob { kind, input, options };
         let answer = self.gateway.router.execute(&writer, command, &correlation, idempotency).await?;

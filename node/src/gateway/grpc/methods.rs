@@ -6,7 +6,7 @@ use Effect::{Keyed, Once, Read, Repeatable};
 
 /// Every method. Those that are led name their account in field 1.
 #[rustfmt::skip]
-const METHODS: [(&str, Route); 71] = [
+const METHODS: [(&str, Route); 72] = [
     ("/steward.account.v1.AccountService/CreateAccount", Route::Leader(Keyed)),
     ("/steward.account.v1.AccountService/GetAccount", Route::Leader(Read)),
     // What it is about is spread over all nodes.
@@ -20,6 +20,7 @@ const METHODS: [(&str, Route); 71] = [
     ("/steward.account.v1.AccountService/DeletePlaybook", Route::Leader(Keyed)),
     // Setting what is set already changes nothing.
     ("/steward.account.v1.AccountService/SetTaskLimits", Route::Leader(Repeatable)),
+    ("/steward.account.v1.AccountService/SetBudgets", Route::Leader(Repeatable)),
     ("/steward.webhook.v1.WebhookService/CreateSource", Route::Leader(Keyed)),
     ("/steward.webhook.v1.WebhookService/ListSources", Route::Leader(Read)),
     ("/steward.webhook.v1.WebhookService/DeleteSource", Route::Leader(Keyed)),

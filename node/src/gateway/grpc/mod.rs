@@ -8,6 +8,7 @@
 mod account;
 mod admin;
 mod blob;
+mod budget;
 mod connection;
 mod endpoint;
 mod event;

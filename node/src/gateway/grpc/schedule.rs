@@ -56,7 +56,7 @@ impl ScheduleService for Schedules {
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
         let id: ScheduleId = wire::id("schedule_id", &request.schedule_id)?;
-        let settings = settings(request.settings.clone().unwrap_or_default())?;
+        let settings = settings(&self.0, request.settings.clone().unwrap_or_default())?;
         let idempotency = wire::idempotency("CreateSchedule", &request.idempotency_key, retry_key, &request);
         let command = Command::CreateSchedule { schedule: id.clone(), settings };
         self.0.router.execute(&writer, command, &correlation, idempotency).await?;
@@ -99,7 +99,7 @@ impl ScheduleService for Schedules {
         let (caller, correlation, request) = wire::open(&self.0, request)?;
         let writer = caller.account_writer(&self.0.auth, &request.account_id)?;
         let id: ScheduleId = wire::id("schedule_id", &request.schedule_id)?;
-        let settings = settings(request.settings.unwrap_or_default())?;
+        let settings = settings(&self.0, request.settings.unwrap_or_default())?;
         let command = Command::UpdateSchedule { schedule: id.clone(), settings };
         let schedule = Some(self.done(&writer, &id, command, &correlation).await?);
         Ok(Response::new(pb::UpdateScheduleResponse { schedule }))
@@ -185,7 +185,7 @@ fn told(rhythm: &Rhythm, planned: Planned) -> pb::Tick {
     pb::Tick { tick_ms: planned.tick.0, due_ms: planned.due.0, local_time: rhythm.local(planned.tick) }
 }
 
-fn settings(asked: pb::ScheduleSettings) -> Result<ScheduleSettings, Refused> {
+fn settings(gateway: &Gateway, asked: pb::ScheduleSettings) -> Result<ScheduleSettings, Refused> {
     let missed = match asked.missed() {
         pb::MissedTicks::Unspecified if asked.missed != 0 => {
             return Err(Refused::field("missed", "must be all, latest or none".to_owned()));
@@ -201,9 +201,10 @@ fn settings(asked: pb::ScheduleSettings) -> Result<ScheduleSettings, Refused> {
         pb::Overlap::Unspecified | pb::Overlap::Allow => Overlap::Allow,
         pb::Overlap::Skip => Overlap::Skip,
     };
+    let job = kind("job_kind", &asked.job_kind)?;
     Ok(ScheduleSettings {
-        job: kind("job_kind", &asked.job_kind)?,
-        input: wire::object("input_json", &asked.input_json)?,
+        job,
+        input: wire::job_input(gateway, job, &asked.input_json)?,
         priority: priority(asked.priority)?,
         within_ms: asked.within_ms,
         missed,

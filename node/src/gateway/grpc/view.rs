@@ -21,6 +21,7 @@ pub(crate) fn account(account: &Account, quarantine_reason: Option<String>) -> a
         first_seq: account.first_seq,
         quarantine_reason: quarantine_reason.unwrap_or_default(),
         task_limits: (!account.task_limits.is_usual()).then(|| task_limits(&account.task_limits)),
+        budgets: vec![],
     }
 }
 

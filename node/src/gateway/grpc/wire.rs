@@ -6,6 +6,7 @@ use prost::Message;
 use serde_json::Value;
 use steward_actors::domain::account::Idempotency;
 use steward_actors::domain::ids::Id;
+use steward_actors::domain::job::JobKind;
 use steward_actors::domain::pattern::Pattern;
 use tonic::Request;
 
@@ -14,6 +15,9 @@ use crate::gateway::auth::Caller;
 use crate::gateway::correlation::CorrelationId;
 use crate::gateway::error::Refused;
 use crate::gateway::forward::RetryKey;
+
+/// Kinds of job that turn speech into text.
+const LISTENING: [&str; 2] = ["call", "transcript"];
 
 /// Who asks, under which correlation id, and what.
 pub(super) fn open<T>(gateway: &Gateway, request: Request<T>) -> Result<(Caller, CorrelationId, T), Refused> {
@@ -44,6 +48,15 @@ pub(super) fn object(field: &'static str, text: &str) -> Result<Value, Refused> 
     let rule = |why: &dyn Display| Refused::field(field, format!("must be a JSON object: {why}"));
     let value: Value = serde_json::from_str(text).map_err(|error| rule(&error))?;
     if value.is_object() { Ok(value) } else { Err(rule(&"it is another kind of value")) }
+}
+
+/// The input of a job. Which engines there are is a setting of the nodes, so no rule about accounts can know them.
+pub(super) fn job_input(gateway: &Gateway, kind: JobKind, text: &str) -> Result<Value, Refused> {
+    let input = object("input_json", text)?;
+    if LISTENING.contains(&kind.as_str()) {
+        gateway.engines.asked(&input).map_err(|rule| Refused::field("input_json.engine", rule))?;
+    }
+    Ok(input)
 }
 
 /// The name the node that took the request gave it, for clients that gave none.

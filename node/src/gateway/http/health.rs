@@ -21,11 +21,14 @@ pub(super) fn live() -> Reply {
     whole(StatusCode::OK, TEXT, "live\n")
 }
 
-/// The node wants traffic, and every shard held here has a leader that has applied what it had when it took over. Whether
+/// The node wants traffic, no part of it stands still, and every shard held here has a leader that has applied what it had when it took over. Whether
 /// etcd is there is told and does not matter: without it traffic goes on.
 pub(super) fn ready(state: &HttpState) -> Result<Reply, Refused> {
     if !state.gateway.readiness.get() {
         return Err(Refused::new(Code::NotReady, "the node is starting or stopping"));
+    }
+    if let Some(standing) = state.gateway.standstills.told() {
+        return Err(Refused::new(Code::NotReady, standing));
     }
     let shards = state.gateway.router.shards();
     let waiting = shards.iter().filter(|shard| shard.leader.is_none()).count();

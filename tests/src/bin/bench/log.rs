@@ -14,6 +14,7 @@ use steward_cluster::clock::{Clock, SystemClock};
 use steward_cluster::ids::{LogIndex, ShardId, Term};
 use steward_cluster::log::disk::{Disk, DiskFile, FolderDisk};
 use steward_cluster::log::{Batch, Durable, Log, LogConfig, LogThread, RecordKind};
+use steward_cluster::progress::Progress;
 
 use crate::figure::{Figure, Report, Want, real};
 use crate::meter::Meter;
@@ -96,8 +97,9 @@ fn run(folder: &Path, measured: Duration) -> anyhow::Result<Run> {
         let of = usize::try_from(durable.number).expect("numbers of appenders are small");
         tellers[of].send(()).ok(); // An appender that is done listens no more.
     };
-    let log =
-        LogThread::start(log, Arc::clone(&clock), tell, |failure| figure::say(&format!("log failed: {failure}")))?;
+    let log = LogThread::start(log, Arc::clone(&clock), Progress::default().part("log"), tell, |failure| {
+        figure::say(&format!("log failed: {failure}"))
+    })?;
     let (meter, bytes, syncs) = (Meter::start(&[])?, counts.bytes(), counts.syncs());
     let end = clock.monotonic() + measured;
     let latencies = std::thread::scope(|scope| {

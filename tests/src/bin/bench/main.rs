@@ -29,7 +29,9 @@ mod meter;
 mod node;
 mod peers;
 mod receiver;
+mod recording;
 mod resign;
+mod speech;
 mod tasks;
 mod unsigned;
 mod verify;
@@ -49,7 +51,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: bench --steward PATH [--only FAMILY,…] [--runs N] [--secs N] [--peers DIR]
              [--connections N,…] [--events N]
-families: idle log verify ingest hot tasks video egress hostile accounts cluster; parts of the last: cluster-ingest
+families: idle log verify ingest hot tasks video speech egress hostile accounts cluster; parts of the last: cluster-ingest
           cluster-kill cluster-moves cluster-idle; measured only when named: cluster-join isolation";
 
 /// Events of the account that is behind in the isolation family.
@@ -157,6 +159,9 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
         if settings.wants("video") {
             video::measure(settings, &mut report).await?;
+        }
+        if settings.wants("speech") {
+            speech::measure(settings, &mut report).await?;
         }
         if settings.wants("egress") {
             egress::measure(settings, &mut report).await?;

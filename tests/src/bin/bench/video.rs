@@ -4,38 +4,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use steward_cluster::clock::{Clock as _, SystemClock};
-use steward_proto::account::v1::CreateAccountRequest;
-use steward_proto::account::v1::account_service_client::AccountServiceClient;
-use steward_proto::blob::v1::blob_service_client::BlobServiceClient;
-use steward_proto::blob::v1::upload_blob_request::Part;
-use steward_proto::blob::v1::{CreateUploadRequest, UploadBegin, UploadBlobRequest};
+use steward_proto::job::v1::ReadBlobRequest;
 use steward_proto::job::v1::job_service_client::JobServiceClient;
-use steward_proto::job::v1::{CreateJobRequest, GetJobRequest, Job, JobState, ReadBlobRequest};
 
 use crate::cluster::nodes::{Cluster, NODES, etcd_is_installed};
 use crate::figure::{Figure, Report, Want, real};
 use crate::meter::Meter;
 use crate::node::{Api, Node};
+use crate::recording::{ACCOUNT, done, upload};
 use crate::{Settings, figure, tasks};
 
 const FIXTURE: &str = "tests/fixtures/media/meeting_360p_25s.mp4";
 /// Twelve chunks of 32 s: the first key frames after 30 s.
 const SECONDS: &str = "384";
-const ACCOUNT: &str = "video";
 /// What the node is told to do, said to ffmpeg alone.
 const SAME: &str = "-vf setpts=PTS-STARTPTS,scale=640:360,setsar=1,format=yuv420p -fps_mode passthrough -enc_time_base -1 \
     -c:v libx264 -preset veryfast -crf 23 -pix_fmt yuv420p -profile:v high -threads 1 -sc_threshold 0 \
     -force_key_frames expr:gte(t,n_forced*2) -af aresample=async=1:first_pts=0 -c:a aac -b:a 96k -ac 2 -ar 48000 \
     -map_metadata -1 -movflags +faststart -video_track_timescale 90000";
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const ENDS_MAX: Duration = Duration::from_secs(900);
-const UPLOAD_CHUNK_BYTES: usize = 128 << 10;
 const SHARDS: usize = 8;
 /// Where groups are held to a share of the cores.
 const GROUPS: &str = "/sys/fs/cgroup/cpu";
@@ -78,9 +69,9 @@ impl Bench {
             let node = Node::start(&settings.steward, &[])?;
             tasks::raised(&node).await?;
             let api = node.api().await?;
-            let blob = self.upload(&api).await?;
+            let blob = upload(&api, &self.source).await?;
             let meter = Meter::start(&[node.pid()])?;
-            let (job, result) = normalized(&api, &blob).await?;
+            let (job, result) = done(&api, "normalize", &blob).await?;
             let usage = meter.stop()?;
             ours.push(usage.cpu_s);
             let chunks = job.tasks.iter().filter(|task| task.kind.starts_with("encode-")).count();
@@ -130,31 +121,14 @@ impl Bench {
     /// How long the job takes on these nodes.
     async fn seconds(&self, nodes: &[Node]) -> anyhow::Result<f64> {
         let api = nodes[0].api().await?;
-        let blob = self.upload(&api).await?;
+        let blob = upload(&api, &self.source).await?;
         let _groups = nodes.iter().map(|node| Group::half_a_core(node.pid())).collect::<anyhow::Result<Vec<_>>>()?;
         let clock = SystemClock::new();
-        let (job, result) = normalized(&api, &blob).await?;
+        let (job, result) = done(&api, "normalize", &blob).await?;
         let seconds = clock.monotonic().as_secs_f64();
         ensure!(result["one_pass"].is_null(), "{result}");
         ensure!(job.tasks.iter().all(|task| task.attempt == 1), "work was done again: {job:?}");
         Ok(seconds)
-    }
-
-    /// Brings the recording to the account, which is made when it is not there.
-    async fn upload(&self, api: &Api) -> anyhow::Result<String> {
-        let account = CreateAccountRequest { account_id: ACCOUNT.to_owned(), ..CreateAccountRequest::default() };
-        AccountServiceClient::new(api.clone()).create_account(account).await.context("the account is refused")?;
-        let bytes = fs::read(&self.source).context("the recording is gone")?;
-        let mut blobs = BlobServiceClient::new(api.clone());
-        let length = u64::try_from(bytes.len()).context("the recording is too long")?;
-        let request =
-            CreateUploadRequest { account_id: ACCOUNT.to_owned(), bytes: length, ..CreateUploadRequest::default() };
-        let upload_id = blobs.create_upload(request).await.context("the upload is refused")?.into_inner().upload_id;
-        let begin = UploadBegin { account_id: ACCOUNT.to_owned(), upload_id, offset: 0 };
-        let chunks: Vec<Part> = bytes.chunks(UPLOAD_CHUNK_BYTES).map(|chunk| Part::Chunk(chunk.to_vec())).collect();
-        let parts = std::iter::once(Part::Begin(begin)).chain(chunks);
-        let messages = futures_util::stream::iter(parts.map(|part| UploadBlobRequest { part: Some(part) }));
-        Ok(blobs.upload_blob(messages).await.context("the upload broke")?.into_inner().hash)
     }
 
     fn ssim(&self, file: &Path) -> anyhow::Result<f64> {
@@ -192,35 +166,6 @@ impl Drop for Group {
             fs::write(Path::new(GROUPS).join("cgroup.procs"), pid).ok(); // It may have ended.
         }
         fs::remove_dir(&self.0).ok(); // It stays for whoever looks.
-    }
-}
-
-/// Asks for the normalised recording and waits for it; answers the job, and what it made.
-async fn normalized(api: &Api, blob: &str) -> anyhow::Result<(Job, Value)> {
-    let mut jobs = JobServiceClient::new(api.clone());
-    let request = CreateJobRequest {
-        account_id: ACCOUNT.to_owned(),
-        kind: "normalize".to_owned(),
-        input_json: json!({ "blob": blob }).to_string(),
-        ..CreateJobRequest::default()
-    };
-    let job_id = jobs.create_job(request).await.context("the job is refused")?.into_inner().job_id;
-    let clock = SystemClock::new();
-    loop {
-        let request = GetJobRequest { account_id: ACCOUNT.to_owned(), job_id: job_id.clone() };
-        let found = jobs.get_job(request).await.context("the job cannot be read")?.into_inner();
-        let job = found.job.context("the answer has no job")?;
-        match job.state() {
-            JobState::Succeeded => {
-                let made = job.tasks.iter().find(|task| task.kind == "normalize").context("nothing was made")?;
-                let result = serde_json::from_str(&made.result_json).context("the result is no JSON")?;
-                return Ok((job, result));
-            }
-            JobState::Failed | JobState::Cancelled => bail!("the job failed: {}", job.error_message),
-            JobState::Running | JobState::Unspecified => {}
-        }
-        ensure!(clock.monotonic() < ENDS_MAX, "the job does not end");
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
+use super::budget::check_request as check_budget;
 use super::{Decided, Decision, Rejection, check_room};
 use crate::domain::account::command::Facts;
 use crate::domain::account::event::{Event, JobChange};
@@ -17,9 +18,17 @@ pub(in crate::domain::account) fn job_id(kind: JobKind, seq: u64) -> JobId {
     JobId::parse(&format!("{}-{seq}", kind.as_str())).expect("a kind's name and a number make an id")
 }
 
-pub(super) fn create(account: &Account, kind: JobKind, input: Value, options: JobOptions, now: Timestamp) -> Decision {
+pub(super) fn create(
+    account: &Account,
+    facts: &Facts,
+    kind: JobKind,
+    input: Value,
+    options: JobOptions,
+    now: Timestamp,
+) -> Decision {
     check_room(account.jobs.len(), OPEN_JOBS_MAX, "open jobs")?;
     check_input(kind, &input)?;
+    check_budget(account, facts, kind, &input, now)?;
     check_times(options, now)?;
     let job = job_id(kind, account.last_seq + 1);
     let id = job.to_string();

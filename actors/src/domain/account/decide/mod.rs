@@ -1,6 +1,7 @@
 //! Decides, never does: one command against one account's state gives events or a rejection.
 
 mod access;
+mod budget;
 mod delivery;
 mod endpoint;
 mod feed;
@@ -20,6 +21,7 @@ use super::command::{Asked, Command, Facts};
 use super::event::{Event, Mark};
 use super::limits::IDEMPOTENCY_KEY_CHARS_MAX;
 use super::state::Account;
+use crate::domain::budget::Short;
 
 /// What a command answers: the id it made or met, and the event that tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,6 +52,9 @@ pub enum Rejection {
     Invalid { field: &'static str, rule: String },
     #[error("the account has {max} {what}, which is the limit")]
     Limit { what: &'static str, max: usize },
+    /// A task waits for its account's budget.
+    #[error("{0}")]
+    Budget(Short),
     #[error("idempotency_key was used for another request")]
     KeyReused,
     /// What it would become may not be written down before all nodes can read it.
@@ -140,7 +145,7 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::ReportDeliveries { endpoint, moved, outcomes } => {
             delivery::report(account, endpoint, moved, outcomes, now)
         }
-        Command::CreateJob { kind, input, options } => job::create(account, kind, input, options, now),
+        Command::CreateJob { kind, input, options } => job::create(account, facts, kind, input, options, now),
         Command::CancelJob { job } => job::cancel(account, facts, job),
         Command::PauseJob { job } => job::pause(account, job),
         Command::ResumeJob { job } => job::resume(account, job),
@@ -148,17 +153,18 @@ fn dispatch(account: &Account, facts: &Facts, asked: &Asked, now: Timestamp) -> 
         Command::ExpireJob { job } => job::expire(account, job),
         Command::RecordUpload(uploaded) => upload::record(uploaded),
         Command::SetTaskLimits { limits } => task::set_limits(account, limits),
+        Command::SetBudgets { budgets } => budget::set(account, facts, budgets, now),
         Command::CreateSchedule { schedule, settings } => schedule::create(account, schedule, settings, now),
         Command::UpdateSchedule { schedule, settings } => schedule::update(account, schedule, settings, now),
         Command::PauseSchedule { schedule } => schedule::pause(account, schedule),
         Command::ResumeSchedule { schedule } => schedule::resume(account, schedule),
         Command::DeleteSchedule { schedule } => schedule::delete(account, schedule),
         Command::FireSchedule { schedule, tick } => schedule::fire(account, schedule, tick, now),
-        Command::StartTask { job, task, worker } => task::start(account, job, task, worker),
+        Command::StartTask { job, task, worker } => task::start(account, facts, job, task, worker, now),
         Command::ReportProgress { task, permille, note } => task::progress(account, task, permille, note),
         Command::ReportCheckpoint { task, state } => task::checkpoint(account, task, state),
-        Command::ReportAiCall { task, call } => task::ai_call(account, task, call),
-        Command::ReportSuccess { task, result } => task::succeed(account, task, result),
+        Command::ReportAiCall { task, call } => task::ai_call(account, facts, task, call, now),
+        Command::ReportSuccess { task, result } => task::succeed(account, facts, task, result, now),
         Command::ReportFailure { task, failure, retry } => task::fail(account, task, failure, retry, now),
         Command::ReleaseTask { task, reason } => task::release(account, task, reason),
         Command::AckConsumer { consumer, seq } => feed::acknowledge(account, consumer, seq),
@@ -179,6 +185,8 @@ pub(super) fn jitter_ms(wait_ms: u64, account: &Account, salt: u64) -> u64 {
     wait_ms.saturating_add(mixed % spread)
 }
 
+#[cfg(test)]
+mod budget_tests;
 #[cfg(test)]
 mod delivery_tests;
 #[cfg(test)]

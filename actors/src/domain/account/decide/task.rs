@@ -5,16 +5,24 @@ use std::time::Duration;
 use serde_json::Value;
 use steward_cluster::clock::Timestamp;
 
-use super::{Decided, Decision, Rejection, jitter_ms};
-use crate::domain::account::command::{RetryAsked, TaskRef};
-use crate::domain::account::event::{AiCalled, Event, JobChange, ReleaseReason};
+use super::{Decided, Decision, Rejection, budget, jitter_ms};
+use crate::domain::account::call::AiCalled;
+use crate::domain::account::command::{Facts, RetryAsked, TaskRef};
+use crate::domain::account::event::{Event, JobChange, ReleaseReason};
 use crate::domain::account::limits::{JSON_BYTES_MAX, TASK_BACK_OFF_MS_MAX, TASK_BACK_OFF_MS_MIN, TASK_FAILURES_MAX};
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Failure, Job, Split, Task, TaskState};
 use crate::domain::task::{RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
 
-pub(super) fn start(account: &Account, job: JobId, task: TaskId, worker: String) -> Decision {
+pub(super) fn start(
+    account: &Account,
+    facts: &Facts,
+    job: JobId,
+    task: TaskId,
+    worker: String,
+    now: Timestamp,
+) -> Decision {
     let (open, found) = find(account, &job, task)?;
     if open.is_paused {
         return Err(Rejection::JobState { job: job.to_string(), wanted: "resumed" });
@@ -23,8 +31,9 @@ pub(super) fn start(account: &Account, job: JobId, task: TaskId, worker: String)
         return Err(Rejection::TaskState { job: job.to_string(), task: task.to_string(), wanted: "ready" });
     }
     check_limits(account, task.kind)?;
+    let reserved = budget::reserve(account, facts, open, task, now)?;
     let id = job.to_string();
-    Ok(Decided::one(Event::TaskStarted { job, task, attempt: found.attempt + 1, worker }, &id))
+    Ok(Decided::one(Event::TaskStarted { job, task, attempt: found.attempt + 1, worker, reserved }, &id))
 }
 
 /// Counts the leases that were given: there is no other counter, so none can be lost.
@@ -80,19 +89,30 @@ pub(super) fn checkpoint(account: &Account, at: TaskRef, state: Value) -> Decisi
     Ok(Decided::one(Event::TaskCheckpointed { job, task, attempt, state }, &id))
 }
 
-pub(super) fn ai_call(account: &Account, at: TaskRef, call: AiCalled) -> Decision {
-    fenced(account, &at)?;
+/// A report that comes again is known by its number. The account itself says what the call cost.
+pub(super) fn ai_call(account: &Account, facts: &Facts, at: TaskRef, mut call: AiCalled, now: Timestamp) -> Decision {
+    let (_, found) = fenced(account, &at)?;
     let id = at.job.to_string();
-    Ok(Decided::one(Event::AiCalled { job: at.job, task: at.task, call }, &id))
+    if call.number != 0 && call.number <= found.calls {
+        return Ok(Decided::done_before(&id, account.last_seq));
+    }
+    let model = format!("{}/{}", call.provider, call.model);
+    call.cost_micros = facts.tariff.cost(&model, call.input_tokens, call.output_tokens);
+    let used = call.used();
+    let mut decided = Decided::one(Event::AiCalled { job: at.job, task: at.task, call }, &id);
+    budget::spend(account, used, now, &mut decided);
+    Ok(decided)
 }
 
 /// The last task to succeed ends its job.
-pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision {
-    let (found, _) = fenced(account, &at)?;
+pub(super) fn succeed(account: &Account, facts: &Facts, at: TaskRef, result: Value, now: Timestamp) -> Decision {
+    let (found, reported) = fenced(account, &at)?;
+    let used = budget::worked_through(reported, &result);
     check_size("result", &result)?;
     let others_done = found.tasks.iter().all(|(kind, task)| *kind == at.task || task.state == TaskState::Succeeded);
     let document = (at.task == TaskKind::Index.whole()).then(|| indexed(&result)).flatten();
     let TaskRef { job, task, attempt } = at;
+    let of_job = (job.clone(), found);
     let mut decided = Decided::one(Event::JobSucceeded { job: job.clone() }, job.as_str());
     if !others_done {
         decided.events.clear();
@@ -106,6 +126,8 @@ pub(super) fn succeed(account: &Account, at: TaskRef, result: Value) -> Decision
     }
     let blobs = blobs_of(&result);
     decided.events.insert(0, Event::TaskSucceeded { job, task, attempt, result, blobs });
+    budget::end_what_never_fits(account, facts, of_job, now, &mut decided);
+    budget::spend(account, used, now, &mut decided);
     Ok(decided)
 }
 

@@ -9,6 +9,7 @@ use crate::domain::account::command::{Idempotency, RetryAsked, TaskRef};
 use crate::domain::account::event::{KeptRequest, ReleaseReason, SourceCreated, WebhookAccepted};
 use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
+use crate::domain::budget::Amounts;
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
 use crate::domain::pattern::Pattern;
@@ -93,7 +94,13 @@ fn at(id: &str, task: TaskKind, attempt: u32) -> TaskRef {
 }
 
 pub(super) fn started(id: &str, task: TaskKind, attempt: u32) -> Event {
-    Event::TaskStarted { job: job(id), task: task.whole(), attempt, worker: "node-1/a".to_owned() }
+    Event::TaskStarted {
+        job: job(id),
+        task: task.whole(),
+        attempt,
+        worker: "node-1/a".to_owned(),
+        reserved: Amounts::NONE,
+    }
 }
 
 pub(super) fn succeeded(id: &str, task: TaskKind, result: Value) -> Event {

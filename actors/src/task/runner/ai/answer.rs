@@ -14,6 +14,7 @@ use super::library::{Hit, Library};
 use super::models::Models;
 use super::provider::{ChatModel, ChatRequest, Message, Role};
 use super::search::{question, question_text};
+use crate::domain::budget::SHORT_ANSWER_TOKENS;
 use crate::domain::search::{Places, TermSet};
 use crate::domain::task::TaskKind;
 use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
@@ -22,8 +23,6 @@ use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
 const CHUNKS: usize = 3;
 /// Sentences cited.
 const CITATIONS_MAX: usize = 3;
-/// Tokens of an answer.
-const ANSWER_TOKENS_MAX: u32 = 80;
 /// Share of an answer's content words that one place of the shown chunks must have, and how many sentences a place is.
 const BACKED_MIN: f64 = 0.8;
 const PLACE_SENTENCES: usize = 2;
@@ -85,7 +84,7 @@ impl AnswerRunner {
             Message::new(Role::Assistant, "Ben has the keys."),
             Message::new(Role::User, ask(&shown.join("\n"), question)),
         ];
-        let request = ChatRequest { messages, max_tokens: ANSWER_TOKENS_MAX, temperature: 0.0 };
+        let request = ChatRequest { messages, max_tokens: SHORT_ANSWER_TOKENS, temperature: 0.0 };
         let answer = self.models.chat(model, &request, reporter, &mut |_| {}).await?;
         Ok(answer.text.lines().next().unwrap_or_default().trim().to_owned())
     }

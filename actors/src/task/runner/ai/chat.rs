@@ -12,13 +12,10 @@ use serde_json::{Value, json};
 use super::error::invalid;
 use super::models::Models;
 use super::provider::{ChatRequest, Message};
+use crate::domain::budget::{ANSWER_TOKENS_DEFAULT, ANSWER_TOKENS_MAX};
 use crate::domain::task::TaskKind;
 use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
 
-/// Tokens of an answer when the client gives no limit.
-const ANSWER_TOKENS_DEFAULT: u32 = 256;
-/// The longest answer: it travels in an event of at most 64 KiB.
-const ANSWER_TOKENS_MAX: u32 = 8192;
 /// The longest conversation.
 const MESSAGES_MAX: usize = 1024;
 /// Pieces of the answer between two notes of progress.

@@ -88,19 +88,19 @@ impl Library {
         let references =
             self.source.documents(account).map_err(|reason| failed(format!("listing documents: {reason}")))?;
         let load = |reference: DocumentRef| {
-            let content = self.load(&reference)?;
+            let content = self.load(account, &reference)?;
             Ok(Shelved { reference, content })
         };
         references.into_iter().map(load).collect()
     }
 
-    fn load(&self, reference: &DocumentRef) -> Result<Arc<Document>, TaskError> {
+    fn load(&self, account: &AccountId, reference: &DocumentRef) -> Result<Arc<Document>, TaskError> {
         let key = reference.blob.as_str();
         if let Some(document) = self.loaded.lock().documents.get(key) {
             return Ok(Arc::clone(document));
         }
-        let bring = Handle::current().block_on(self.blobs.bring(&reference.blob));
-        bring.map_err(|error| failed(format!("bringing document {}: {error}", reference.document)))?;
+        let bring = Handle::current().block_on(self.blobs.bring(account, &reference.blob));
+        let _hold = bring.map_err(|error| failed(format!("bringing document {}: {error}", reference.document)))?;
         let bytes = fs::read(self.blobs.path(&reference.blob));
         let bytes = bytes.map_err(|error| storage(&format!("reading document {}", reference.document), &error))?;
         let document =

@@ -16,7 +16,7 @@ mod library;
 mod local;
 mod models;
 mod notes;
-mod openai;
+pub(super) mod openai;
 mod provider;
 mod saved;
 mod search;

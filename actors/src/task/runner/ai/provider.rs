@@ -124,9 +124,3 @@ pub(crate) trait Embedder: Send + Sync {
     /// One vector for each text, in order.
     fn embed<'a>(&'a self, texts: &'a [String]) -> BoxFuture<'a, Result<Embeddings, TaskError>>;
 }
-
-/// About how many tokens a text has; errs on the side of more.
-pub(crate) fn estimate_tokens(text: &str) -> usize {
-    let words = text.split_whitespace().count();
-    (words * 3 / 2).max(text.len() / 4) + 1
-}

@@ -15,17 +15,16 @@ use super::error::{gives_way, invalid};
 use super::index::share;
 use super::models::Models;
 use super::notes::{SUMMARY_PLACE, add_items, kept_items, kept_summary, quoted_summary};
-use super::provider::{ChatModel, ChatRequest, Message, Role, estimate_tokens};
+use super::provider::{ChatModel, ChatRequest, Message, Role};
 use super::source::{SourceText, source_text};
 use crate::blob::BlobStore;
+use crate::domain::budget::{NOTES_TOKENS_MAX, estimate_tokens};
 use crate::domain::search::Places;
 use crate::domain::task::TaskKind;
 use crate::task::runner::{Reporter, Runner, TaskError, TaskRun};
 
 /// Parts of one text; more would keep a core busy for an hour.
 const PARTS_MAX: usize = 256;
-/// Tokens of a summary and of a list of items.
-const NOTES_TOKENS_MAX: u32 = 120;
 /// A shorter text is its own summary.
 const SUMMARY_WORDS_MIN: usize = 12;
 /// Rounds of summarising summaries. Each makes the text at least four times shorter.

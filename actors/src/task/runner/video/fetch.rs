@@ -49,8 +49,9 @@ impl FetchRunner {
         let headers = headers(run.input.get("headers"))?;
         let file = source::work_folder(run)?.join("download");
         reporter.progress(0.0, "downloading");
+        let gets_on = || reporter.gets_on();
         let downloaded = tokio::select! {
-            downloaded = self.egress.get_to_file(url, &file, self.bytes_max, &headers) => downloaded,
+            downloaded = self.egress.get_to_file(url, &file, self.bytes_max, &headers, &gets_on) => downloaded,
             () = reporter.cancelled() => return Err(failure::cancelled()),
         };
         let downloaded = downloaded.map_err(|error| refused(&error))?;

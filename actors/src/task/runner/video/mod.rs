@@ -41,7 +41,7 @@ use crate::blob::BlobStore;
 use crate::domain::job::EncoderArgs;
 use crate::egress::Egress;
 use crate::sandbox::SandboxConfig;
-use speech::Transcriber;
+use speech::Engines;
 use tools::Tools;
 
 /// How recordings are worked on.
@@ -80,13 +80,14 @@ impl VideoConfig {
     }
 }
 
-/// One runner for each kind of work on recordings. Without `speech`, transcripts say that they are unavailable.
+/// One runner for each kind of work on recordings. Without a model for `speech`, transcripts say that they are
+/// unavailable.
 #[must_use]
 pub fn runners(
     config: VideoConfig,
     blobs: BlobStore,
     egress: Arc<Egress>,
-    speech: Option<Arc<dyn Transcriber>>,
+    speech: Engines,
     clock: Arc<dyn Clock>,
 ) -> Vec<Arc<dyn Runner>> {
     let tools = Arc::new(Tools::new(config.clone()));

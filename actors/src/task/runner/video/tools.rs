@@ -108,6 +108,7 @@ impl Tools {
             let before = progress;
             lines.feed(bytes, |line| progress.read(line));
             if progress != before {
+                reporter.gets_on();
                 on_progress(progress);
             }
             progress != before

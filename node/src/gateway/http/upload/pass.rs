@@ -137,6 +137,10 @@ impl From<UploadError> for Refused {
             UploadError::Copy(error) => {
                 let cause: &dyn std::error::Error = &error;
                 tracing::warn!(error = cause, "an upload could not be copied");
+                if error.is_of_store() {
+                    let told = "the object store did not take the blob yet; ask for the offset to try again";
+                    return Self::new(Code::BlobStore, told);
+                }
                 Self::new(Code::Overloaded, "too few nodes have the blob yet; ask for the offset to try again")
             }
             UploadError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => {

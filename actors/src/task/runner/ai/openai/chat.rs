@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 use super::failure::{Failure, cut_off, in_stream};
 use super::sse::Events;
 use super::{Provider, told};
+use crate::domain::budget::{REMOTE_TEXT_TOKENS_MAX, estimate_tokens};
 use crate::egress::Streaming;
 use crate::task::runner::TaskError;
-use crate::task::runner::ai::provider::{
-    ChatAnswer, ChatModel, ChatRequest, Message, ModelName, OnToken, estimate_tokens,
-};
+use crate::task::runner::ai::provider::{ChatAnswer, ChatModel, ChatRequest, Message, ModelName, OnToken};
 
-/// Text per question; every model on the market takes more.
-const TEXT_TOKENS_MAX: usize = 8000;
 /// The longest answer kept.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The end of a stream.
@@ -50,7 +47,7 @@ impl ChatModel for RemoteChat {
     }
 
     fn text_tokens_max(&self) -> usize {
-        TEXT_TOKENS_MAX
+        REMOTE_TEXT_TOKENS_MAX
     }
 
     fn is_small(&self) -> bool {

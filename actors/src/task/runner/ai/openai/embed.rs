@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Provider, told};
+use crate::domain::budget::estimate_tokens;
 use crate::task::runner::TaskError;
 use crate::task::runner::ai::document::floats;
-use crate::task::runner::ai::provider::{Embedder, Embeddings, ModelName, estimate_tokens};
+use crate::task::runner::ai::provider::{Embedder, Embeddings, ModelName};
 
 /// Texts in one request; services refuse more than 2048, some far fewer.
 const REQUEST_TEXTS_MAX: usize = 64;

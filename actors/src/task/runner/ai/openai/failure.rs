@@ -23,15 +23,17 @@ const MONEY_CODES: [&str; 4] =
 
 /// A failed call.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: TaskError,
+pub(in crate::task::runner) struct Failure {
+    pub(in crate::task::runner) error: TaskError,
     /// The parameter the service named as wrong.
     pub(super) param: Option<String>,
+    /// The service's word for why.
+    pub(in crate::task::runner) reason: Option<String>,
 }
 
 impl From<TaskError> for Failure {
     fn from(error: TaskError) -> Self {
-        Self { error, param: None }
+        Self { error, param: None, reason: None }
     }
 }
 
@@ -46,6 +48,8 @@ pub(super) fn answered(
 ) -> Failure {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let field = |name: &str| body["error"][name].as_str().unwrap_or_default();
+    // Some say no more than a text.
+    let words = body["error"].as_str().unwrap_or_else(|| field("message"));
     let asked = headers.get("x-should-retry").and_then(|value| value.to_str().ok());
     let wait = wait(headers, now).map_or(Retry::BackOff, Retry::After);
     let money = MONEY_CODES.iter().any(|code| field("code") == *code || field("type") == *code);
@@ -55,7 +59,7 @@ pub(super) fn answered(
         429 if money => ("provider_quota_exhausted", "has no credit left".to_owned(), Retry::Never),
         429 => ("provider_rate_limited", "limits the rate of requests".to_owned(), wait),
         408 | 409 | 425 | 500.. => ("provider_failed", "failed".to_owned(), wait),
-        _ => ("provider_rejected", format!("rejected the request: {}", passed_on(field("message"), key)), Retry::Never),
+        _ => ("provider_rejected", format!("rejected the request: {}", passed_on(words, key)), Retry::Never),
     };
     let retry = match (asked, retry) {
         (Some("false"), _) => Retry::Never,
@@ -63,8 +67,8 @@ pub(super) fn answered(
         (_, retry) => retry,
     };
     let message = format!("provider {provider} {says} (status {})", status.as_u16());
-    let param = body["error"]["param"].as_str().map(str::to_owned);
-    Failure { error: TaskError { code, message, retry }, param }
+    let named = |name: &str| body["error"][name].as_str().map(str::to_owned);
+    Failure { error: TaskError { code, message, retry }, param: named("param"), reason: named("code") }
 }
 
 /// The service reported an error in the middle of its answer.

@@ -1,4 +1,4 @@
-//! Models behind an OpenAI-compatible HTTP service. Called by `models`.
+//! Models behind an OpenAI-compatible HTTP service. Called by `models`, and by the engines for speech.
 //!
 //! # Invariants
 //! - **O1 keys stay in**: the API key goes into one header of one request; no error, log or debug output has it.
@@ -26,6 +26,8 @@ use crate::egress::{Egress, EgressError, Streaming};
 use crate::task::runner::TaskError;
 use failure::Failure;
 
+/// What requests and answers are, but for forms and streams.
+const JSON: &str = "application/json";
 /// How long a service may take until its answer begins; the official clients wait as long.
 const ANSWER_BEGINS_MAX: Duration = Duration::from_secs(600);
 /// The largest answer that is not a stream: 2048 vectors of 3072 numbers, written out.
@@ -42,7 +44,7 @@ pub(crate) struct Provider {
 
 impl Provider {
     /// Contacts nobody yet.
-    pub(crate) fn new(config: ProviderConfig, egress: Arc<Egress>) -> Self {
+    pub(in crate::task::runner) fn new(config: ProviderConfig, egress: Arc<Egress>) -> Self {
         let ProviderConfig { name, base_url, api_key } = config;
         let base_url = base_url.trim_end_matches('/').to_owned();
         Self { name, base_url, api_key, egress, clock: SystemClock::new() }
@@ -60,8 +62,22 @@ impl Provider {
 
     /// Posts a request whose answer is whole; an answer that is not a success is a [`Failure`].
     async fn post(&self, path: &str, body: &Value) -> Result<Bytes, Failure> {
-        let (url, headers) = (format!("{}{path}", self.base_url), self.headers("application/json")?);
-        let answer = self.egress.post(&url, headers, bytes(body), ANSWER_BEGINS_MAX, ANSWER_BYTES_MAX).await;
+        self.exchange(path, JSON, bytes(body)).await
+    }
+
+    /// Posts a form of several parts, `kind` is its content type; the answer is JSON as for [`Self::post`].
+    pub(in crate::task::runner) async fn post_form(
+        &self,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
+        self.exchange(path, kind, body).await
+    }
+
+    async fn exchange(&self, path: &str, kind: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let (url, headers) = (format!("{}{path}", self.base_url), self.headers(kind, JSON)?);
+        let answer = self.egress.post(&url, headers, body, ANSWER_BEGINS_MAX, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|error| self.unreached(&error))?;
         if !answer.status.is_success() {
             return Err(self.failure(answer.status, &answer.headers, &answer.body));
@@ -74,7 +90,7 @@ impl Provider {
 
     /// Posts a request whose answer is a stream.
     async fn post_stream(&self, path: &str, body: &Value) -> Result<Streaming, Failure> {
-        let (url, headers) = (format!("{}{path}", self.base_url), self.headers("text/event-stream")?);
+        let (url, headers) = (format!("{}{path}", self.base_url), self.headers(JSON, "text/event-stream")?);
         let answer = self.egress.stream_post(&url, headers, bytes(body), ANSWER_BEGINS_MAX).await;
         let mut answer = answer.map_err(|error| self.unreached(&error))?;
         if answer.status.is_success() {
@@ -84,9 +100,9 @@ impl Provider {
         Err(self.failure(answer.status, &answer.headers, &body))
     }
 
-    fn headers(&self, accept: &'static str) -> Result<HeaderMap, Failure> {
+    fn headers(&self, kind: &str, accept: &'static str) -> Result<HeaderMap, Failure> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).expect("content types are plain text"));
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if !self.api_key.is_empty() {
             let mut key = HeaderValue::from_str(&format!("Bearer {}", self.api_key)).map_err(|_| {
@@ -107,7 +123,7 @@ impl Provider {
         failure::unreached(&self.name, error)
     }
 
-    fn malformed(&self, what: &str) -> Failure {
+    pub(in crate::task::runner) fn malformed(&self, what: &str) -> Failure {
         failure::malformed(&self.name, what)
     }
 }

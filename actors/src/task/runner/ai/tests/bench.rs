@@ -130,6 +130,7 @@ impl Bench {
                 Report::Ai(call) => calls.push(call),
                 Report::Checkpoint(state) => checkpoints.push(state),
                 Report::Progress { fraction, .. } => progress.push(fraction),
+                Report::GetsOn => {}
             }
         };
         let mut work = runner.run(run, &reporter);

@@ -1,20 +1,30 @@
 //! Speech to text: one trait for engines, and what every engine needs around it.
 //!
-//! The transcript runner cuts sound at pauses (`cut`), lets an engine hear each piece, and drops what the engine
-//! made up (`inventions`).
+//! The transcript runner cuts sound into windows (`cut`), lets the engine that was asked for (`engines`) hear each,
+//! drops what the engine made up (`inventions`), and joins what windows heard twice (`join`).
 
 pub(super) mod cut;
+mod engines;
+pub(super) mod flac;
 pub(super) mod inventions;
+pub(super) mod join;
+mod service;
 pub(super) mod sound;
 pub(super) mod subtitles;
+mod verbose;
 #[cfg(feature = "asr-embedded")]
 mod whisper;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+pub use engines::{EngineConfig, EngineNames, Engines, LOCAL, Protocol};
+
+use crate::task::runner::TaskError;
 
 /// Samples in a second of sound as engines take it: one channel, -1 to 1.
 pub const SAMPLE_RATE: u32 = 16_000;
@@ -49,6 +59,28 @@ pub struct Heard {
     pub log_probability: f32,
 }
 
+/// What an engine heard in a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub heard: Vec<Heard>,
+    /// The language, as the engine names it.
+    pub language: Option<String>,
+}
+
+/// In which form an engine takes sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Samples,
+    Flac,
+}
+
+/// Up to half a minute of sound at [`SAMPLE_RATE`].
+#[derive(Debug, Clone)]
+pub enum Window {
+    Samples(Vec<f32>),
+    Flac(Bytes),
+}
+
 /// Why an engine could not transcribe.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeechError {
@@ -56,24 +88,30 @@ pub enum SpeechError {
     Load(String),
     #[error("the speech engine failed: {0}")]
     Engine(String),
-    #[error("stopped")]
-    Stopped,
+    /// The engine does not have the model it was told to use.
+    #[error("the engine has no such model")]
+    NoModel,
+    /// What a service said, and when to ask it again.
+    #[error(transparent)]
+    Service(#[from] TaskError),
 }
 
-/// An engine that turns speech into text.
+/// An engine that turns speech into text. Cancel a call by dropping it: the work behind it stops within a second.
 pub trait Transcriber: Send + Sync + 'static {
-    /// What clients see: engine and model.
-    fn engine(&self) -> &str;
-    /// The language it hears, as a two-letter code.
-    fn language(&self) -> &str;
-    /// Loads the model, for one transcript. Blocks.
-    fn open(&self) -> Result<Box<dyn Session>, SpeechError>;
+    /// Its name in settings, jobs and results.
+    fn name(&self) -> &str;
+    /// What clients see of its model.
+    fn model(&self) -> &str;
+    /// The form of sound its sessions take.
+    fn form(&self) -> Form;
+    /// Gets ready for one transcript: loads the model, or nothing.
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SpeechError>>;
 }
 
-/// A loaded engine.
+/// An engine at work on one transcript.
 pub trait Session: Send {
-    /// Transcribes up to half a minute at [`SAMPLE_RATE`]. Blocks; looks at `stop` between its steps, seconds apart.
-    fn transcribe(&mut self, samples: &[f32], stop: &Arc<AtomicBool>) -> Result<Vec<Heard>, SpeechError>;
+    /// Transcribes a window; times count from its start.
+    fn transcribe(&mut self, window: Window) -> BoxFuture<'_, Result<Answer, SpeechError>>;
 }
 
 /// The engine built in, when it is compiled in and its model is installed.

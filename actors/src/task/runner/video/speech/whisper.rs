@@ -4,16 +4,17 @@
 //! - The model is loaded for each transcript and dropped after it: 0.3 s against 250 MB held while nobody speaks.
 //! - One thread: a task takes one core's slot, and two threads on a busy machine are ten times slower.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::BoxFuture;
 use whisper_rs::{
     FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperSegment, WhisperState,
     install_logging_hooks,
 };
 
-use super::{Heard, SAMPLE_RATE, Segment, Session, SpeechError, Transcriber, Word};
+use super::{Answer, Form, Heard, LOCAL, SAMPLE_RATE, Segment, Session, SpeechError, Transcriber, Window, Word};
 
 /// Shorter sound is refused by the engine; silence is added.
 const SAMPLES_MIN: usize = 2 * 16_000;
@@ -28,28 +29,74 @@ struct Loaded {
     first_mark: i32,
 }
 
-impl Transcriber for Whisper {
-    fn engine(&self) -> &'static str {
-        "whisper-tiny.en"
-    }
+/// A loaded model; none after a call that was dropped, which took it along.
+struct AtWork(Option<Loaded>);
 
-    fn language(&self) -> &'static str {
-        "en"
-    }
+/// Tells a thread to stop when whoever waits for it is gone.
+struct StopWhenDropped(Arc<AtomicBool>);
 
-    fn open(&self) -> Result<Box<dyn Session>, SpeechError> {
-        // Otherwise the engine writes its own lines to our stderr.
-        install_logging_hooks();
-        let load = |error: whisper_rs::WhisperError| SpeechError::Load(error.to_string());
-        let context =
-            WhisperContext::new_with_params(&self.model, WhisperContextParameters::default()).map_err(load)?;
-        let first_mark = context.token_eot();
-        Ok(Box::new(Loaded { state: context.create_state().map_err(load)?, first_mark }))
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl Session for Loaded {
-    fn transcribe(&mut self, samples: &[f32], stop: &Arc<AtomicBool>) -> Result<Vec<Heard>, SpeechError> {
+impl Transcriber for Whisper {
+    fn name(&self) -> &'static str {
+        LOCAL
+    }
+
+    fn model(&self) -> &'static str {
+        "whisper-tiny.en"
+    }
+
+    fn form(&self) -> Form {
+        Form::Samples
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SpeechError>> {
+        let model = self.model.clone();
+        Box::pin(async move {
+            let loaded = tokio::task::spawn_blocking(move || Loaded::load(&model)).await;
+            let loaded = loaded.map_err(|_| SpeechError::Load("it panicked".to_owned()))??;
+            let session: Box<dyn Session> = Box::new(AtWork(Some(loaded)));
+            Ok(session)
+        })
+    }
+}
+
+impl Session for AtWork {
+    fn transcribe(&mut self, window: Window) -> BoxFuture<'_, Result<Answer, SpeechError>> {
+        Box::pin(async move {
+            let failed = |what: &str| SpeechError::Engine(what.to_owned());
+            let Window::Samples(samples) = window else { return Err(failed("it takes samples")) };
+            let mut loaded = self.0.take().ok_or_else(|| failed("its last call was dropped"))?;
+            let stop = StopWhenDropped(Arc::new(AtomicBool::new(false)));
+            let asked = stop.0.clone();
+            let work = tokio::task::spawn_blocking(move || {
+                let heard = loaded.listen(samples, asked);
+                (loaded, heard)
+            });
+            let (loaded, heard) = work.await.map_err(|_| failed("it panicked"))?;
+            self.0 = Some(loaded);
+            Ok(Answer { heard: heard?, language: Some("en".to_owned()) })
+        })
+    }
+}
+
+impl Loaded {
+    /// Blocks.
+    fn load(model: &Path) -> Result<Self, SpeechError> {
+        // Otherwise the engine writes its own lines to our stderr.
+        install_logging_hooks();
+        let load = |error: whisper_rs::WhisperError| SpeechError::Load(error.to_string());
+        let context = WhisperContext::new_with_params(model, WhisperContextParameters::default()).map_err(load)?;
+        let first_mark = context.token_eot();
+        Ok(Self { state: context.create_state().map_err(load)?, first_mark })
+    }
+
+    /// Blocks; looks at `stop` between its steps, seconds apart.
+    fn listen(&mut self, mut samples: Vec<f32>, stop: Arc<AtomicBool>) -> Result<Vec<Heard>, SpeechError> {
         let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
         params.set_n_threads(1);
         params.set_language(Some("en"));
@@ -60,18 +107,12 @@ impl Session for Loaded {
         params.set_print_realtime(false);
         params.set_print_timestamps(false);
         params.set_print_special(false);
-        let asked = stop.clone();
         // The binding calls back through the type given here, so it must be the boxed one that it stores.
-        let abort: Box<dyn FnMut() -> bool> = Box::new(move || asked.load(Ordering::Relaxed));
+        let abort: Box<dyn FnMut() -> bool> = Box::new(move || stop.load(Ordering::Relaxed));
         params.set_abort_callback_safe::<_, Box<dyn FnMut() -> bool>>(abort);
-        let mut padded = samples.to_vec();
-        padded.resize(samples.len().max(SAMPLES_MIN), 0.0);
-        let done = self.state.full(params, &padded);
-        if stop.load(Ordering::Relaxed) {
-            return Err(SpeechError::Stopped);
-        }
-        done.map_err(|error| SpeechError::Engine(error.to_string()))?;
         let end_ms = u64::try_from(samples.len()).expect("a length fits in 64 bits") * 1000 / u64::from(SAMPLE_RATE);
+        samples.resize(samples.len().max(SAMPLES_MIN), 0.0);
+        self.state.full(params, &samples).map_err(|error| SpeechError::Engine(error.to_string()))?;
         Ok(self.state.as_iter().map(|segment| heard(&segment, self.first_mark, end_ms)).collect())
     }
 }
