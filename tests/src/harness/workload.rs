@@ -180,13 +180,18 @@ impl Run {
             replicas.push(shared.feeds(node).await);
         }
         let last = |feed: &Vec<SeenEvent>| feed.last().map_or(0, |seen| seen.seq);
-        let ends = replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
-        shared.ends.send_replace(Some(ends));
+        let ends: BTreeMap<String, u64> =
+            replicas[0].iter().map(|(account, feed)| (account.clone(), last(feed))).collect();
+        shared.ends.send_replace(Some(ends.clone()));
         let subscribers = timeout(WAIT_MAX, all(subscribers)).await.expect("the subscribers read to the end");
         let of_all = timeout(WAIT_MAX, all(vec![everything])).await.expect("so does the one to everything");
         // Each account is looked at as if it had a subscriber of its own.
         let of_all = of_all.into_iter().flatten().filter(|one| shared.paths.contains_key(&one.account));
-        let subscribers = subscribers.into_iter().chain(of_all).collect();
+        let mut subscribers: Vec<Subscriber> = subscribers.into_iter().chain(of_all).collect();
+        for one in &mut subscribers {
+            // An account may go on by itself (a breaker that opens, a task tried again) after its feed was read.
+            one.events.retain(|seen| seen.seq <= ends[&one.account]);
+        }
         History { commands, reads, subscribers, replicas, effects: Some(effects(&receiver)) }
     }
 }
