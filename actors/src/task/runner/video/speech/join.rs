@@ -66,12 +66,15 @@ fn spoken(segments: &[Segment]) -> Vec<Spoken> {
         .collect()
 }
 
-/// Which words of two lists are the same, in the order of both: as many as can be, and as near in time.
+/// Which words of two lists are the same, in the order of both: many, and near in time.
+///
+/// One more pair is worth less than it costs to move all words in the middle of an overlap by one. Else a word that is
+/// said several times in a row would be paired with its neighbour, for one more pair at the garbled edges.
 fn pairs(left: &[Spoken], right: &[Spoken]) -> Vec<(usize, usize)> {
     let worth = |i: usize, j: usize| {
         let apart_ms = left[i].middle_ms.abs_diff(right[j].middle_ms);
         let same = left[i].plain == right[j].plain && apart_ms <= APART_MS_MAX;
-        same.then(|| 2 * APART_MS_MAX - apart_ms)
+        same.then(|| APART_MS_MAX + 1 - apart_ms)
     };
     // The most that the words from here on can be worth.
     let mut most = vec![vec![0_u64; right.len() + 1]; left.len() + 1];
