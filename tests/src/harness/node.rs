@@ -332,6 +332,12 @@ impl Node {
         lines.iter().rev().find_map(message)
     }
 
+    /// Whether a log line fits.
+    #[must_use]
+    pub fn has_logged(&self, fits: impl Fn(&Value) -> bool) -> bool {
+        log_watch::lines(&self.launch.log()).iter().any(fits)
+    }
+
     /// Waits for a log line that fits.
     #[track_caller]
     pub fn logged(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
