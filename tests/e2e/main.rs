@@ -7,6 +7,7 @@ mod durable;
 mod endpoints;
 mod feed_reading;
 mod hostile;
+mod job_shown;
 mod jobs;
 mod metrics_text;
 mod operating;

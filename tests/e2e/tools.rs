@@ -117,7 +117,7 @@ async fn ctl_does_what_the_api_does() {
     let name = job["job"].as_str().unwrap();
     let waited = node.ctl(&["job", "wait", "acme", name, "--json"]);
     assert_eq!(waited.status.code(), Some(1), "a failed job is a failed command");
-    let job = node.ctl_json(&["job", "get", "acme", name]);
+    let job = node.ctl_json(&["job", "show", "acme", name]);
     assert_eq!(job["state"], "failed");
     assert!(job["error"].as_str().unwrap().starts_with("egress_refused: "), "{job}");
     assert_eq!(node.ctl_json(&["job", "list", "acme"])[0]["job"], name);

@@ -13,7 +13,7 @@ use steward_proto::job::v1 as pb;
 
 use super::client::Client;
 use super::follow::Progress;
-use super::show;
+use super::{job_view, show};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JobCommand {
@@ -42,8 +42,9 @@ pub(super) enum JobCommand {
         #[arg(long)]
         wait: bool,
     },
-    /// Shows a job and its tasks
-    Get { account: String, job: String },
+    /// Shows a job: a bar for each task, what was probed, and the results
+    #[command(alias = "get")]
+    Show { account: String, job: String },
     /// Lists jobs, newest first
     List {
         account: String,
@@ -127,17 +128,17 @@ pub(super) async fn job(client: &mut Client, command: JobCommand) -> anyhow::Res
             }
             client.out.one(client.json, &json!({"job": created.job_id, "seq": created.seq}))
         }
-        JobCommand::Get { account, job } => {
+        JobCommand::Show { account, job } => {
             let found = get(client, &account, &job).await?;
-            client.out.one(client.json, &show::job(&found))
+            job_view::print(client, &found)
         }
         JobCommand::List { account, limit, state, kind } => {
             let state = state.map_or(pb::JobState::Unspecified, pb::JobState::from).into();
             let page_token = String::new();
             let request = pb::ListJobsRequest { account_id: account, page_size: limit, page_token, state, kind };
             let page = jobs.list_jobs(request).await?.into_inner();
-            let rows: Vec<Value> = page.jobs.iter().map(show::job_row).collect();
-            client.out.rows(client.json, &rows, &["job", "kind", "state", "created", "ended", "error"])
+            let rows: Vec<Value> = page.jobs.iter().map(job_view::listed).collect();
+            client.out.rows(client.json, &rows, &["job", "kind", "state", "created", "ended", "recording", "error"])
         }
         JobCommand::Cancel { account, job } => {
             jobs.cancel_job(pb::CancelJobRequest { account_id: account, job_id: job.clone() }).await?;
@@ -234,7 +235,7 @@ async fn wait_for(client: &Client, account: &str, job: &str) -> anyhow::Result<p
 
 /// Prints a job that ended; an error unless it succeeded.
 fn told(client: &mut Client, job: &pb::Job) -> anyhow::Result<()> {
-    client.out.one(client.json, &show::job(job))?;
+    job_view::print(client, job)?;
     if job.state() == pb::JobState::Succeeded {
         return Ok(());
     }

@@ -12,6 +12,7 @@ mod event;
 mod follow;
 mod follow_all;
 mod job;
+mod job_view;
 mod request;
 mod schedule;
 mod show;

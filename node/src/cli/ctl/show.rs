@@ -226,7 +226,7 @@ pub(super) fn job_state(state: jobs::JobState) -> &'static str {
     }
 }
 
-fn task(task: &jobs::Task) -> Value {
+pub(super) fn task(task: &jobs::Task) -> Value {
     let state = match task.state() {
         jobs::TaskState::Blocked => "blocked",
         jobs::TaskState::Delayed => "delayed",
