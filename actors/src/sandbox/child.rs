@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::SANDBOX_EXEC;
 use super::enter::{REFUSED_EXIT, REFUSED_MARK};
 use super::policy::{Order, Policy, SandboxConfig};
+use super::quota::{self, Quota};
 
 /// How much of the child's complaints is kept: the end, where the reason stands.
 const STDERR_TAIL_BYTES: usize = 4 << 10;
@@ -63,6 +64,8 @@ pub enum ChildError {
     Stalled { stall: Duration, stderr_tail: String },
     #[error("not finished after {} s", wall.as_secs())]
     TooLong { wall: Duration, stderr_tail: String },
+    #[error("more than {bytes_max} bytes in its folder")]
+    TooMuch { bytes_max: u64 },
     #[error("cancelled")]
     Cancelled,
 }
@@ -86,9 +89,16 @@ impl Sandbox {
         watch: Watch<'_>,
         cancelled: impl Future<Output = ()>,
     ) -> Result<Finished, ChildError> {
+        let quota = Quota::of(policy).map_err(ChildError::Start)?;
+        let too_much = || ChildError::TooMuch { bytes_max: policy.folder_bytes_max };
         let (mut child, group) = self.start(policy)?;
         let mut tail = Tail::default();
-        match follow(&mut child, &group, &mut tail, watch, cancelled).await {
+        let ended = tokio::select! {
+            ended = follow(&mut child, &group, &mut tail, watch, cancelled) => ended,
+            () = quota::passed(quota.as_ref()) => Err(too_much()),
+        };
+        match ended {
+            Ok(_) if quota.is_some_and(|quota| quota.is_passed()) => Err(too_much()),
             Ok(status) => finished(status, tail.text()),
             Err(error) => {
                 group.stop(&mut child).await;

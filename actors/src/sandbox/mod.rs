@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //! - **X1 reads**: the child reads system libraries and the files its policy names; no other file of the machine.
-//! - **X2 writes**: it writes below one folder, and no file grows past the policy's limit.
+//! - **X2 writes**: it writes below one folder; no file grows past the policy's limit, nor all together past another one
+//!   by more than what is written between two looks.
 //! - **X3 network**: it opens no socket of any kind.
 //! - **X4 bounds**: its memory, CPU time, wall time and silence are bounded; past a bound it is killed.
 //! - **X5 gone**: when [`Sandbox::run`] returns or is dropped, the whole process group is gone; when this process dies,
@@ -19,6 +20,7 @@
 mod child;
 mod enter;
 mod policy;
+mod quota;
 mod syscalls;
 
 pub use child::{ChildError, Exit, Finished, Sandbox, Watch};

@@ -27,6 +27,8 @@ pub struct Policy {
     pub memory_bytes_max: u64,
     /// The largest file it may write.
     pub file_bytes_max: u64,
+    /// How much its folder may grow, over all files.
+    pub folder_bytes_max: u64,
 }
 
 /// A policy and what the helper must know about its parent.

@@ -25,6 +25,7 @@ fn policy(program: &str, args: &[&str], folder: &Path) -> Policy {
         cpu_seconds_max: 20,
         memory_bytes_max: 1 << 30,
         file_bytes_max: 1 << 20,
+        folder_bytes_max: 4 << 20,
     }
 }
 
@@ -121,6 +122,27 @@ async fn limits_end_it() {
     assert_eq!(fs::metadata(dir.path().join("flood")).unwrap().len(), 1 << 20);
     refused(&shell("printf -v x '%*s' 2000000000 ''", dir.path()).await, "allocate");
     refused(&shell("ulimit -t 100", dir.path()).await, "not permitted");
+}
+
+#[tokio::test]
+async fn many_files_are_held_to_one_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("before"), vec![7; 8 << 20]).unwrap();
+    let sandbox = Sandbox::new(sandbox_config());
+    let run = async |script: &str| {
+        let watch = Watch { stall: LONG, wall: LONG, output: &mut |_| true };
+        sandbox.run(&policy("/bin/bash", &["-c", script], dir.path()), watch, pending()).await
+    };
+    let files = |count: u32| format!("for i in {{1..{count}}}; do head -c 500000 /dev/urandom > $i; done");
+    let few = run(&files(3)).await;
+    assert!(matches!(few, Ok(Finished { exit: Exit::Code(0), .. })), "{few:?}");
+    // Found at the end, however short it was.
+    let many = run(&files(12)).await;
+    assert!(matches!(many, Err(ChildError::TooMuch { bytes_max: 0x40_0000 })), "{many:?}");
+    // And while it runs, since this one does not end.
+    (1..=12).for_each(|number| fs::remove_file(dir.path().join(number.to_string())).unwrap());
+    let endless = run(&format!("{}; while :; do sleep 1; done", files(12))).await;
+    assert!(matches!(endless, Err(ChildError::TooMuch { .. })), "{endless:?}");
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ pub(super) fn ended(error: &ChildError) -> TaskError {
         }
         ChildError::Stalled { .. } => failure("media_stalled", "the media tool made no progress", Retry::BackOff),
         ChildError::TooLong { .. } => failure("media_too_slow", "the media tool took too long", Retry::BackOff),
+        ChildError::TooMuch { .. } => failure("media_too_large", "the output outgrew its limit", Retry::Never),
     }
 }
 
@@ -125,6 +126,7 @@ mod tests {
         check(exit(Exit::Code(1), "x: No space left on device"), "storage_failed", Retry::BackOff);
         check(exit(Exit::Signal(25), ""), "media_too_large", Retry::Never);
         check(exit(Exit::Signal(11), ""), "media_tool_crashed", Retry::BackOff);
+        check(ended(&ChildError::TooMuch { bytes_max: 1 }), "media_too_large", Retry::Never);
         check(ended(&ChildError::Cancelled), "cancelled", Retry::Cancelled);
     }
 }

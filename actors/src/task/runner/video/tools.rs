@@ -15,7 +15,8 @@ const WALL_BASE: Duration = Duration::from_secs(60);
 const WALL_FACTOR: u32 = 20;
 /// Time for a look at a file, packet scan included.
 const PROBE_WALL: Duration = Duration::from_secs(60);
-/// A file may grow to this, and by this much for each second of recording: far more than any encoder setting here makes.
+/// What a call writes may grow to this, and by this much for each second of recording, in one file or many: far more than
+/// any encoder setting here makes.
 const OUTPUT_BYTES_BASE: u64 = 256 << 20;
 const OUTPUT_BYTES_PER_SECOND: u64 = 4 << 20;
 /// The longest line a tool may print.
@@ -94,6 +95,7 @@ impl Tools {
         let flags = ["-hide_banner", "-nostdin", "-v", "error", "-y", "-progress", "pipe:1", "-stats_period", "0.5"];
         let args = flags.map(str::to_owned).into_iter().chain(call.args).collect();
         let wall = WALL_BASE + call.length * WALL_FACTOR;
+        let output_bytes_max = OUTPUT_BYTES_BASE + OUTPUT_BYTES_PER_SECOND * call.length.as_secs();
         let policy = Policy {
             program: self.config.ffmpeg.clone(),
             args,
@@ -101,7 +103,8 @@ impl Tools {
             write: Some(call.folder.to_owned()),
             cpu_seconds_max: wall.as_secs(),
             memory_bytes_max: self.config.memory_bytes_max,
-            file_bytes_max: OUTPUT_BYTES_BASE + OUTPUT_BYTES_PER_SECOND * call.length.as_secs(),
+            file_bytes_max: output_bytes_max,
+            folder_bytes_max: output_bytes_max,
         };
         let (mut lines, mut progress) = (Lines::default(), Progress::default());
         let mut output = |bytes: &[u8]| {
@@ -141,6 +144,7 @@ impl Tools {
             cpu_seconds_max: PROBE_WALL.as_secs(),
             memory_bytes_max: self.config.memory_bytes_max,
             file_bytes_max: 0,
+            folder_bytes_max: 0,
         };
         let mut lines = Lines::default();
         let mut output = |bytes: &[u8]| {
