@@ -77,7 +77,7 @@ async fn a_stopped_node_says_goodbye_and_its_job_goes_on_later() {
     assert!(status.success(), "the node ended with {status}");
     while follow.next().await.is_ok() {}
     node.restart();
-    goes_on_from_its_pieces(&node, &job, &before).await;
+    goes_on_from_its_pieces(&node, &platform, &job, &before).await;
     let released = node.api().await.feed_of("acme", "task.released").await;
     assert!(released.iter().any(|event| event.data_json.contains("drained")), "the first attempt was handed back");
 }
