@@ -1,6 +1,6 @@
 //! Jobs of one task that does next to nothing (a search in an account without documents), which all start at the same time:
 //! how many are made ready, leased, run and reported in a second, each step durable, and how long those of accounts with
-//! little wait beside an account with much.
+//! little wait beside an account with much. Beside it a worker of BullMQ whose jobs do nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use steward_proto::job::v1::job_service_client::JobServiceClient;
 use crate::figure::{Figure, Report, Want, count};
 use crate::meter::Meter;
 use crate::node::{Api, Node, READY_MAX};
+use crate::peers::{NoOps, WorkedOff};
 use crate::{Settings, figure};
 
 /// Accounts with little.
@@ -38,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const ENDS_MAX: Duration = Duration::from_secs(120);
 /// Tasks a second that are wanted.
 const RATE_WANTED: f64 = 5_000.0;
+/// Of what BullMQ does in the same run.
+const RATE_OF_PEER_WANTED: f64 = 2.0;
 /// What others may wait beside a busy account, of what they wait without it.
 const WORSE_MAX: f64 = 1.2;
 /// Events of a page.
@@ -62,10 +65,17 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
         found(api, &accounts).await?;
         raised(node).await?;
     }
+    let peer = NoOps::start(settings)?;
     let (mut rounds, mut alone, mut beside) = (vec![], vec![], vec![]);
+    let mut worked_off: Vec<WorkedOff> = vec![];
     for run in 0..settings.runs {
         let even: Vec<(&String, usize)> = accounts.iter().map(|account| (account, JOBS_EVEN)).collect();
         rounds.push(through(&many, &api, &even).await?);
+        if let Some(peer) = &peer {
+            worked_off.push(peer.through(run, accounts.len() * JOBS_EVEN)?);
+            let WorkedOff { rate_per_s, cpu_ms } = &worked_off[run];
+            figure::say(&format!("# run {run}: {}: {rate_per_s:.0}/s, {cpu_ms:.3} CPU-ms each", NoOps::NAME));
+        }
         let few: Vec<(&String, usize)> = calm.iter().map(|account| (account, JOBS_CALM)).collect();
         let nine_of_ten: Vec<(&String, usize)> = std::iter::once((busy, JOBS_BUSY)).chain(few.clone()).collect();
         let since = ends(&api_of_one, calm).await?;
@@ -82,6 +92,13 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
         Figure::new("tasks", format!("accounts{}-even", CALM + 1), metric, &rounds.iter().map(of).collect::<Vec<_>>())
     };
     report.add(figure("rate_per_s", &|round| round.rate_per_s).want(Want::AtLeast(RATE_WANTED)));
+    if peer.is_some() {
+        let rates: Vec<f64> = worked_off.iter().map(|of| of.rate_per_s).collect();
+        let versus = figure("rate_per_s", &|round| round.rate_per_s).versus(NoOps::NAME, &rates);
+        report.add(versus.want(Want::AtLeast(RATE_OF_PEER_WANTED)));
+        let cpu: Vec<f64> = worked_off.iter().map(|of| of.cpu_ms).collect();
+        report.add(figure("cpu_ms_per_op", &|round| round.cpu_ms).versus(NoOps::NAME, &cpu));
+    }
     report.add(figure("cpu_ms_per_op", &|round| round.cpu_ms));
     report.add(figure("client_cpu_cores", &|round| round.own_cores));
     report.add(figure("other_cpu_cores", &|round| round.other_cores));

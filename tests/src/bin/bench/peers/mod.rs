@@ -1,8 +1,10 @@
 //! What a user would run instead. `make bench-peers` installs it; what is not installed is skipped by name.
 
 mod bullmq;
+mod no_ops;
 mod postgres;
 mod restate;
+mod script;
 mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,6 +19,7 @@ use bullmq::Bullmq;
 use postgres::Postgres;
 use restate::Restate;
 
+pub(crate) use no_ops::{NoOps, WorkedOff};
 pub(crate) use worker::{Drained, Worker};
 
 /// What a peer is asked to take in: the same events at the same concurrency.

@@ -1,13 +1,13 @@
 //! A worker of BullMQ that posts signed webhooks: what a user would write to send them. Its Redis syncs once a second.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::bullmq::Redis;
+use super::script::Script;
 use super::{installed, put_script};
 use crate::Settings;
 use crate::egress::took;
@@ -77,33 +77,5 @@ impl Worker {
             receiver_cores,
             other_cores: usage.other_cores - receiver_cores - told.cpu_s / usage.seconds,
         })
-    }
-}
-
-/// The running script. Stopped when dropped.
-struct Script {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Script {
-    fn start(mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start node")?;
-        let lines = BufReader::new(child.stdout.take().context("the script has no output")?);
-        Ok(Self { child, lines })
-    }
-
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        let length = self.lines.read_line(&mut line).context("the script cannot be read")?;
-        ensure!(length > 0, "the script ended");
-        Ok(line)
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        self.child.kill().ok(); // It may have ended.
-        self.child.wait().ok();
     }
 }
