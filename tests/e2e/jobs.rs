@@ -1,5 +1,6 @@
 //! Jobs by hand: when they run, what holds them up, and what becomes of them after their end.
 
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use steward_proto::account::v1::{Role, SetTaskLimitsRequest};
 use steward_proto::job::v1::{
@@ -152,6 +153,33 @@ async fn what_missed_its_deadline_is_listed_and_redriven() {
 }
 
 #[tokio::test]
+async fn an_account_may_be_given_room_for_more_jobs_than_usual() {
+    const ROOM: usize = 1_005;
+    let (mut node, api) = node_with_acme().await;
+    let later = CreateJobRequest { start_at_ms: now_ms() + HOUR_MS, ..search() };
+    create(&api, later.clone()).await;
+    let set = node.ctl_json(&["account", "limit", "acme", "--open-jobs-max", &ROOM.to_string()]);
+    assert_eq!(set["task_limits"]["open_jobs_max"], ROOM);
+    let more = (1..ROOM).map(|_| {
+        let (mut jobs, later) = (api.jobs(), later.clone());
+        async move { jobs.create_job(later).await.map(drop) }
+    });
+    let refused =
+        stream::iter(more).buffer_unordered(64).filter_map(async |created| created.err()).collect::<Vec<_>>().await;
+    assert!(refused.is_empty(), "{refused:?}");
+
+    node.kill();
+    node.restart();
+    let api = node.api().await;
+    let full = api.jobs().create_job(later).await.expect_err("all of them are open again");
+    assert_eq!(
+        (full.code(), full.message().contains("at most 1005 open jobs")),
+        (Code::FailedPrecondition, true),
+        "{full}"
+    );
+}
+
+#[tokio::test]
 async fn the_operator_limits_what_an_account_runs_at_a_time() {
     let (node, api) = node_with_acme().await;
     let limit = |more: &[&str]| node.ctl(&[&["account", "limit", "acme"], more].concat());
@@ -164,13 +192,14 @@ async fn the_operator_limits_what_an_account_runs_at_a_time() {
     };
     eventually(WAIT_MAX, "the formats to be raised", set).await;
     let shown = node.ctl_json(&["account", "get", "acme"]);
-    let want = json!({"weight": 3, "running_max": 1, "running_max_by_kind": {"search": 1}});
+    let want = json!({"weight": 3, "running_max": 1, "running_max_by_kind": {"search": 1}, "open_jobs_max": null});
     assert_eq!(shown["task_limits"], want);
     for (wrong, rule) in [
         (["--weight", "101"], "weight must be 1 to 100"),
         (["--kind", "fry=1"], "must be about kinds of task"),
         (["--kind", "search=0"], "running_max_by_kind must be 1 to 100000"),
         (["--kind", "search"], "must have the form KIND=MAX"),
+        (["--open-jobs-max", "10001"], "open_jobs_max must be at most 10000"),
     ] {
         let output = limit(&wrong);
         assert!(!output.status.success() && told(&output).contains(rule), "{wrong:?}: {}", told(&output));

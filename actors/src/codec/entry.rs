@@ -147,6 +147,9 @@ fn needs_budgets(event: &Event) -> bool {
     if let Event::AiCalled { call, .. } = event {
         return call.cost_micros != 0 || call.number != 0;
     }
+    if let Event::TaskLimitsSet { limits } = event {
+        return limits.open_jobs_max.is_some();
+    }
     matches!(event, Event::BudgetChanged(_))
 }
 

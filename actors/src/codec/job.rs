@@ -87,6 +87,7 @@ pub(super) fn encode_limits(limits: &TaskLimits) -> wire::TaskLimitsSet {
         weight: limits.weight,
         running_max: limits.running_max.unwrap_or_default(),
         running_max_by_kind: by_kind.collect(),
+        open_jobs_max: limits.open_jobs_max.unwrap_or_default(),
     }
 }
 
@@ -97,6 +98,7 @@ pub(super) fn decode_limits(e: &wire::TaskLimitsSet) -> Result<TaskLimits, Decod
         weight: e.weight,
         running_max: Some(e.running_max).filter(|max| *max != 0),
         running_max_by_kind: by_kind.collect::<Result<_, DecodeError>>()?,
+        open_jobs_max: Some(e.open_jobs_max).filter(|max| *max != 0),
     })
 }
 

@@ -211,6 +211,7 @@ fn work(kind: u32, p: &Parts) -> Option<Event> {
                 weight: p.small,
                 running_max: p.full.then_some(p.small.max(1)),
                 running_max_by_kind: BTreeMap::from([(task.kind, p.small)]),
+                open_jobs_max: Some(p.small).filter(|max| *max > 10), // Not in the bytes of before there was one.
             },
         },
         31 => Event::BlobUploaded(BlobUploaded {

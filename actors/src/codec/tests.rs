@@ -115,6 +115,8 @@ fn what_is_said_of_a_job_beside_its_work_needs_its_format() {
     assert_eq!((of(event(15, &p)), of(event(24, &p)), of(event(29, &p))), (Format::FIRST, Format::FIRST, Format::JOBS));
     assert_eq!(of(event(32, &p)), Format::WORK);
     assert_eq!(of(event(33, &p)), Format::BUDGETS);
+    assert_eq!(of(event(30, &p)), Format::JOBS);
+    assert_eq!(of(event(30, &Parts { small: 11, ..p.clone() })), Format::BUDGETS, "a limit of open jobs");
     let spent = Decision { events: vec![], marks: vec![mark(7, &p)], ..decision(&p) };
     assert_eq!(spent.format(), Format::BUDGETS);
     for kind in [19, 25] {

@@ -9,12 +9,11 @@ use super::rows::{Family, Head, Place};
 use super::{ReadError, endpoint_rows};
 use crate::codec::{index_of_feed_row, time_of_feed_row};
 use crate::domain::account::Account;
-use crate::domain::account::limits::{
-    ENDPOINTS_MAX, KEYS_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX, SCHEDULES_MAX, SOURCES_MAX,
-};
+use crate::domain::account::limits::{ENDPOINTS_MAX, KEYS_MAX, PLAYBOOKS_MAX, SCHEDULES_MAX, SOURCES_MAX};
 use crate::domain::budget::Purse;
 use crate::domain::ids::{JobId, of};
 use crate::domain::job::Job;
+use crate::domain::task::OPEN_JOBS_MAX_MAX;
 
 /// The account as its applied events leave it, and the time of the newest one.
 pub(crate) fn wake(store: &dyn StateStore, place: Place<'_>) -> Result<(Account, Timestamp), ReadError> {
@@ -91,7 +90,8 @@ pub(crate) fn index_of_event(
 }
 
 fn open_jobs(store: &dyn StateStore, place: Place<'_>) -> Result<Vec<(JobId, Job)>, ReadError> {
-    let rows = store.scan(&place.all(Family::OpenJob), Direction::Forward, OPEN_JOBS_MAX)?;
+    let open_max = usize::try_from(OPEN_JOBS_MAX_MAX).unwrap_or(usize::MAX); // The limit may have been higher once.
+    let rows = store.scan(&place.all(Family::OpenJob), Direction::Forward, open_max)?;
     let open = |(key, _): (Bytes, Bytes)| {
         let job: JobId = place.id(Family::OpenJob, place.rest(&key))?;
         let state = place.read::<Job>(store, Family::Job, job.as_str())?;

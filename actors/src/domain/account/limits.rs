@@ -36,8 +36,6 @@ pub const CATCH_UP_TICKS_MAX: usize = 100;
 pub const TICKS_AT_ONCE_MAX: usize = 10;
 /// Skipped ticks that one decision counts.
 pub const SKIPPED_COUNTED_MAX: usize = 1_000;
-/// Jobs of an account that have not ended.
-pub const OPEN_JOBS_MAX: usize = 1_000;
 /// How far ahead a job's start and its deadline may be.
 pub const JOB_AHEAD_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// Bytes of a job's input, of a task's result and of a checkpoint.

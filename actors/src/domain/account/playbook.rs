@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::event::{Event, WebhookAccepted};
-use super::limits::{JSON_BYTES_MAX, OPEN_JOBS_MAX, PLAYBOOKS_MAX};
+use super::limits::{JSON_BYTES_MAX, PLAYBOOKS_MAX};
 use super::state::{Account, Playbook};
 use crate::domain::ids::PlaybookId;
 use crate::domain::job::JobOptions;
@@ -79,8 +79,9 @@ impl<'a> Following<'a> {
     }
 
     fn input(&mut self, playbook: &Playbook, data: &Value) -> Result<Value, String> {
-        if self.jobs >= OPEN_JOBS_MAX {
-            return Err(format!("the account has {OPEN_JOBS_MAX} open jobs, which is the limit"));
+        let open_jobs_max = self.account.task_limits.open_jobs();
+        if self.jobs >= open_jobs_max {
+            return Err(format!("the account has {open_jobs_max} open jobs, which is the limit"));
         }
         let input = render(&playbook.input, data)?;
         self.input_bytes += input.to_string().len();

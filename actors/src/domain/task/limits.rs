@@ -1,4 +1,4 @@
-//! How much work of an account runs at a time, beside that of others.
+//! How much work an account may have, and how much of it runs at a time, beside that of others.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,10 @@ use super::TaskKind;
 pub const WEIGHT_MAX: u32 = 100;
 /// The highest number of tasks that a limit may allow.
 pub const RUNNING_MAX_MAX: u32 = 100_000;
+/// Open jobs of an account that was given no limit of its own.
+pub const OPEN_JOBS_MAX: u32 = 1_000;
+/// The highest number of open jobs that a limit may allow: whoever leads the account has them all in memory.
+pub const OPEN_JOBS_MAX_MAX: u32 = 10_000;
 
 /// What the operator sets for an account. A node that leads it keeps to them wherever its tasks run.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,11 +22,14 @@ pub struct TaskLimits {
     pub running_max: Option<u32>,
     /// The same for single kinds.
     pub running_max_by_kind: BTreeMap<TaskKind, u32>,
+    /// Its jobs that have not ended; none: [`OPEN_JOBS_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_jobs_max: Option<u32>,
 }
 
 impl Default for TaskLimits {
     fn default() -> Self {
-        Self { weight: 1, running_max: None, running_max_by_kind: BTreeMap::new() }
+        Self { weight: 1, running_max: None, running_max_by_kind: BTreeMap::new(), open_jobs_max: None }
     }
 }
 
@@ -31,6 +38,18 @@ impl TaskLimits {
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether any number of its tasks may run at a time.
+    #[must_use]
+    pub fn runs_freely(&self) -> bool {
+        self.running_max.is_none() && self.running_max_by_kind.is_empty()
+    }
+
+    /// Jobs that may be open.
+    #[must_use]
+    pub fn open_jobs(&self) -> usize {
+        usize::try_from(self.open_jobs_max.unwrap_or(OPEN_JOBS_MAX)).unwrap_or(usize::MAX)
     }
 
     /// The kind whose limit a task counts for: pieces of a recording count for `normalize`, whose work they are, unless they
@@ -67,7 +86,7 @@ mod tests {
     #[test]
     fn the_limit_of_all_and_that_of_a_kind_both_count() {
         let by_kind = BTreeMap::from([(TaskKind::Normalize, 1)]);
-        let limits = TaskLimits { weight: 1, running_max: Some(3), running_max_by_kind: by_kind };
+        let limits = TaskLimits { running_max: Some(3), running_max_by_kind: by_kind, ..TaskLimits::default() };
         let reached = |kind, running, of_kind| limits.reached(kind, running, of_kind).map(|reached| reached.max);
         assert_eq!(limits.counted_as(TaskKind::Sound), TaskKind::Normalize, "a piece is the work of `normalize`");
         assert_eq!(limits.counted_as(TaskKind::Fetch), TaskKind::Fetch);

@@ -42,6 +42,9 @@ pub(super) enum AccountCommand {
         /// The same for a kind of task, such as normalize=2; may be given several times
         #[arg(long, value_name = "KIND=MAX", value_parser = kind_limit)]
         kind: Vec<pb::KindLimit>,
+        /// Its jobs that have not ended, up to 10000; 0 for 1000
+        #[arg(long, default_value_t = 0)]
+        open_jobs_max: u32,
     },
     /// Sets what an account may use in a period, all of it anew; what is left out has no budget
     Budget(BudgetArgs),
@@ -114,8 +117,8 @@ pub(super) async fn account(client: &mut Client, command: AccountCommand) -> any
             let found = accounts.get_account(request).await?.into_inner().account.unwrap_or_default();
             client.out.one(client.json, &show::account(&found))
         }
-        AccountCommand::Limit { account, weight, running_max, kind } => {
-            let limits = pb::TaskLimits { weight, running_max, running_max_by_kind: kind };
+        AccountCommand::Limit { account, weight, running_max, kind, open_jobs_max } => {
+            let limits = pb::TaskLimits { weight, running_max, running_max_by_kind: kind, open_jobs_max };
             let request = pb::SetTaskLimitsRequest { account_id: account.clone(), task_limits: Some(limits.clone()) };
             accounts.set_task_limits(request).await?;
             client.out.one(client.json, &json!({"account": account, "task_limits": show::task_limits(&limits)}))

@@ -47,6 +47,7 @@ pub(super) fn task_limits(limits: &accounts::TaskLimits) -> Value {
         "weight": limits.weight,
         "running_max": (limits.running_max > 0).then_some(limits.running_max),
         "running_max_by_kind": by_kind.collect::<serde_json::Map<_, _>>(),
+        "open_jobs_max": (limits.open_jobs_max > 0).then_some(limits.open_jobs_max),
     })
 }
 

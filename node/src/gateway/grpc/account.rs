@@ -224,5 +224,6 @@ fn task_limits(asked: &pb::TaskLimits) -> Result<TaskLimits, Refused> {
         }
     }
     let running_max = Some(asked.running_max).filter(|max| *max != 0);
-    Ok(TaskLimits { weight: asked.weight.max(1), running_max, running_max_by_kind })
+    let open_jobs_max = Some(asked.open_jobs_max).filter(|max| *max != 0);
+    Ok(TaskLimits { weight: asked.weight.max(1), running_max, running_max_by_kind, open_jobs_max })
 }

@@ -32,6 +32,7 @@ fn task_limits(limits: &TaskLimits) -> accounts::TaskLimits {
         weight: limits.weight,
         running_max: limits.running_max.unwrap_or_default(),
         running_max_by_kind: limits.running_max_by_kind.iter().map(limit).collect(),
+        open_jobs_max: limits.open_jobs_max.unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::budget::check_request as check_budget;
 use super::{Decided, Decision, Rejection, check_room};
 use crate::domain::account::command::Facts;
 use crate::domain::account::event::{Event, JobChange};
-use crate::domain::account::limits::{JOB_AHEAD_MS_MAX, JSON_BYTES_MAX, OPEN_JOBS_MAX};
+use crate::domain::account::limits::{JOB_AHEAD_MS_MAX, JSON_BYTES_MAX};
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
 use crate::domain::job::{ClipAsked, EncoderArgs, Failure, Job, JobKind, JobOptions, JobState, SoundAsked, TaskState};
@@ -26,7 +26,7 @@ pub(super) fn create(
     options: JobOptions,
     now: Timestamp,
 ) -> Decision {
-    check_room(account.jobs.len(), OPEN_JOBS_MAX, "open jobs")?;
+    check_room(account.jobs.len(), account.task_limits.open_jobs(), "open jobs")?;
     check_input(kind, &input)?;
     check_budget(account, facts, kind, &input, now)?;
     check_times(options, now)?;
@@ -130,7 +130,7 @@ pub(super) fn restart(account: &Account, facts: &Facts, job: JobId, from: Option
         }
         None | Some(_) => {}
     }
-    check_room(account.jobs.len(), OPEN_JOBS_MAX, "open jobs")?;
+    check_room(account.jobs.len(), account.task_limits.open_jobs(), "open jobs")?;
     Ok(Decided::one(Event::JobChanged { job, change: JobChange::Restarted { from } }, &id))
 }
 

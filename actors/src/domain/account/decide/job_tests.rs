@@ -8,10 +8,12 @@ use serde_json::json;
 use super::tests::{NOW, account, asked, check, created, failure, job, requested, started, succeeded};
 use super::*;
 use crate::domain::account::event::{JobChange, ReleaseReason};
-use crate::domain::account::limits::{JOB_AHEAD_MS_MAX, OPEN_JOBS_MAX};
+use crate::domain::account::limits::JOB_AHEAD_MS_MAX;
 use crate::domain::account::{RetryAsked, TaskRef};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, JobState, Priority, Split, Task, TaskState};
-use crate::domain::task::{RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
+use crate::domain::task::{
+    OPEN_JOBS_MAX, OPEN_JOBS_MAX_MAX, RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX,
+};
 
 fn later(ms: u64) -> Option<Timestamp> {
     Some(Timestamp(NOW.0 + ms))
@@ -225,7 +227,7 @@ fn a_restart_needs_an_ended_job_that_is_kept_and_room() {
         full.evolve(full.last_seq + 1, NOW, 0, &requested(&format!("probe-{n}"), "probe"));
     }
     let refused = decide(&full, &facts, &asked(restart(id)), NOW);
-    assert_eq!(refused, Err(Rejection::Limit { what: "open jobs", max: OPEN_JOBS_MAX }));
+    assert_eq!(refused, Err(Rejection::Limit { what: "open jobs", max: 1_000 }));
 }
 
 #[test]
@@ -254,6 +256,7 @@ fn leases_are_given_within_the_limits_of_the_account() {
         weight: 1,
         running_max: all,
         running_max_by_kind: BTreeMap::from([(summarize, of_summaries)]),
+        open_jobs_max: None,
     };
     let start = |id: &str, task| Command::StartTask {
         job: job(id),
@@ -279,6 +282,7 @@ fn leases_are_given_within_the_limits_of_the_account() {
         (TaskLimits { weight: WEIGHT_MAX + 1, ..limits(None, 1) }, "weight"),
         (limits(Some(RUNNING_MAX_MAX + 1), 1), "running_max"),
         (limits(None, 0), "running_max_by_kind"),
+        (TaskLimits { open_jobs_max: Some(OPEN_JOBS_MAX_MAX + 1), ..limits(None, 1) }, "open_jobs_max"),
     ] {
         let decided = decide(&account(&given), &Facts::default(), &asked(Command::SetTaskLimits { limits }), NOW);
         assert!(

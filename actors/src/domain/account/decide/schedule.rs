@@ -8,8 +8,7 @@ use super::job::check_input;
 use super::{Decided, Decision, Rejection, check_room, job_id};
 use crate::domain::account::event::Event;
 use crate::domain::account::limits::{
-    CATCH_UP_TICKS_MAX, JOB_AHEAD_MS_MAX, OPEN_JOBS_MAX, SCHEDULES_MAX, SMOOTHING_MS_MAX, TICK_LATE_MS_MAX,
-    TICKS_AT_ONCE_MAX,
+    CATCH_UP_TICKS_MAX, JOB_AHEAD_MS_MAX, SCHEDULES_MAX, SMOOTHING_MS_MAX, TICK_LATE_MS_MAX, TICKS_AT_ONCE_MAX,
 };
 use crate::domain::account::state::Account;
 use crate::domain::ids::{JobId, ScheduleId};
@@ -120,7 +119,7 @@ impl Firing<'_> {
                 self.skip(SkipReason::Missed, (1, *tick, *tick));
             } else if settings.overlap == Overlap::Skip && self.overlaps() {
                 self.skip(SkipReason::Overlap, (1, *tick, *tick));
-            } else if self.account.jobs.len() + self.jobs.len() >= OPEN_JOBS_MAX {
+            } else if self.account.jobs.len() + self.jobs.len() >= self.account.task_limits.open_jobs() {
                 self.skip(SkipReason::OpenJobs, (1, *tick, *tick));
             } else {
                 self.take(*tick);

@@ -7,15 +7,14 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::account::limits::{
-    CATCH_UP_TICKS_MAX, OPEN_JOBS_MAX, SCHEDULES_MAX, SKIPPED_COUNTED_MAX, SMOOTHING_MS_MAX, TICK_LATE_MS_MAX,
-    TICKS_AT_ONCE_MAX,
+    CATCH_UP_TICKS_MAX, SCHEDULES_MAX, SKIPPED_COUNTED_MAX, SMOOTHING_MS_MAX, TICK_LATE_MS_MAX, TICKS_AT_ONCE_MAX,
 };
 use crate::domain::ids::{AccountId, JobId, ScheduleId};
 use crate::domain::job::{JobKind, JobOptions, Priority};
 use crate::domain::schedule::{
     Missed, Overlap, Rhythm, Schedule, ScheduleChange, ScheduleSettings, SkipReason, Ticked,
 };
-use crate::domain::task::TaskKind;
+use crate::domain::task::{OPEN_JOBS_MAX, TaskKind, TaskLimits};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -263,6 +262,10 @@ fn an_account_with_all_its_open_jobs_gets_no_more_and_goes_on() {
     let job = world.account.jobs.keys().next().unwrap().clone();
     world.ask(Command::CancelJob { job }).unwrap();
     assert_eq!(world.at(2 * HOUR).hours(), (vec![2], vec![]));
+    assert_eq!(world.at(3 * HOUR).hours(), (vec![], vec![(SkipReason::OpenJobs, 1, 3, 3)]));
+    let limits = TaskLimits { open_jobs_max: Some(OPEN_JOBS_MAX + 1), ..TaskLimits::default() };
+    world.ask(Command::SetTaskLimits { limits }).unwrap();
+    assert_eq!(world.at(4 * HOUR).hours(), (vec![4], vec![]));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::domain::account::limits::{JSON_BYTES_MAX, TASK_BACK_OFF_MS_MAX, TASK_
 use crate::domain::account::state::Account;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Failure, Job, Split, Task, TaskState};
-use crate::domain::task::{RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
+use crate::domain::task::{OPEN_JOBS_MAX_MAX, RUNNING_MAX_MAX, TaskId, TaskKind, TaskLimits, WEIGHT_MAX};
 
 pub(super) fn start(
     account: &Account,
@@ -38,7 +38,7 @@ pub(super) fn start(
 
 /// Counts the leases that were given: there is no other counter, so none can be lost.
 fn check_limits(account: &Account, task: TaskKind) -> Result<(), Rejection> {
-    if account.task_limits.is_usual() {
+    if account.task_limits.runs_freely() {
         return Ok(());
     }
     let tasks = account.jobs.values().flat_map(|job| &job.tasks);
@@ -66,6 +66,9 @@ pub(super) fn set_limits(account: &Account, limits: TaskLimits) -> Decision {
     }
     if limits.running_max_by_kind.values().any(is_wrong) {
         return invalid("running_max_by_kind", format!("must be 1 to {RUNNING_MAX_MAX} for each kind"));
+    }
+    if limits.open_jobs_max.is_some_and(|max| max == 0 || max > OPEN_JOBS_MAX_MAX) {
+        return invalid("open_jobs_max", format!("must be at most {OPEN_JOBS_MAX_MAX}"));
     }
     let id = account.id.to_string();
     if account.task_limits == limits {

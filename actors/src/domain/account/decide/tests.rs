@@ -7,13 +7,13 @@ use steward_cluster::clock::Timestamp;
 use super::*;
 use crate::domain::account::command::{Idempotency, RetryAsked, TaskRef};
 use crate::domain::account::event::{KeptRequest, ReleaseReason, SourceCreated, WebhookAccepted};
-use crate::domain::account::limits::{BATCH_ITEMS_MAX, OPEN_JOBS_MAX, TASK_FAILURES_MAX};
+use crate::domain::account::limits::{BATCH_ITEMS_MAX, TASK_FAILURES_MAX};
 use crate::domain::account::state::{Playbook, Trust};
 use crate::domain::budget::Amounts;
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{TaskId, TaskKind};
+use crate::domain::task::{OPEN_JOBS_MAX, TaskId, TaskKind, TaskLimits};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -299,7 +299,14 @@ fn a_job_needs_its_input_and_room() {
         full.evolve(full.last_seq + 1, NOW, 0, &requested(&format!("summarize-{n}"), "summarize"));
     }
     let rejection = decide(&full, &Facts::default(), &asked(create("summarize", json!({"text": "t"}))), NOW);
-    assert_eq!(rejection, Err(Rejection::Limit { what: "open jobs", max: OPEN_JOBS_MAX }));
+    assert_eq!(rejection, Err(Rejection::Limit { what: "open jobs", max: 1_000 }));
+    let mut limited = |open_jobs_max: u32| {
+        let limits = TaskLimits { open_jobs_max: Some(open_jobs_max), ..TaskLimits::default() };
+        full.evolve(full.last_seq + 1, NOW, 0, &Event::TaskLimitsSet { limits });
+        decide(&full, &Facts::default(), &asked(create("summarize", json!({"text": "t"}))), NOW).map(drop)
+    };
+    assert_eq!(limited(1_001), Ok(()));
+    assert_eq!(limited(900), Err(Rejection::Limit { what: "open jobs", max: 900 }));
 }
 
 #[test]
