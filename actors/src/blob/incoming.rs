@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
+use super::space::{self, COPIES_FREE_BYTES_MIN};
 use super::{BlobHash, BlobStore};
 
 /// The largest blob that is taken: the largest recording, and what its normalised form may have more.
@@ -23,13 +24,18 @@ pub struct Incoming {
 
 impl Incoming {
     pub(super) async fn begin(store: BlobStore, hash: BlobHash, path: PathBuf) -> io::Result<Self> {
+        space::check(path.parent().unwrap_or(&path), COPIES_FREE_BYTES_MIN)?;
         let file = File::create_new(&path).await?;
         Ok(Self { store, hash, path, file, hasher: blake3::Hasher::new() })
     }
 
     /// Takes the next bytes.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let before = self.hasher.count();
         self.hasher.update(bytes);
+        if space::is_due(before, self.hasher.count()) {
+            space::check(self.path.parent().unwrap_or(&self.path), COPIES_FREE_BYTES_MIN)?;
+        }
         if self.hasher.count() > BLOB_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a blob is larger than any may be"));
         }

@@ -10,7 +10,7 @@
 //! - **B3 copied first**: in a cluster a result is reported after a majority of the account's replicas has the blobs it
 //!   names, so that whoever leads next finds them; where there is an object store, after the store has them.
 //! - **B4 found**: a blob that is missing here is brought from another node when it is needed, and soon after this node
-//!   took in a replica.
+//!   took in a replica; not while the disk here is nearly full.
 //! - **B5 handed over**: replicas give their copies up when those who stay have them: [`Missing`] tells the leader.
 
 mod backfill;
@@ -18,6 +18,7 @@ mod bucket;
 mod incoming;
 mod missing;
 mod shelf;
+mod space;
 mod store;
 mod upload;
 

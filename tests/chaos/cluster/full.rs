@@ -7,6 +7,7 @@ use steward_cluster::clock::{Clock as _, SystemClock};
 use steward_proto::account::v1::GetAccountRequest;
 use steward_tests::harness::{Cluster, Disk, Run, Shape, WAIT_MAX, eventually, skipped};
 
+use crate::uploads::ask;
 use crate::{A_WHILE, PLAN, close};
 
 /// Enough for a run and some room above the reserve of 32 MiB.
@@ -15,19 +16,25 @@ const DISK_MIB: u64 = 160;
 const LOW_MIB: u64 = 24;
 /// Below the floor of 8 MiB: nothing is written at all.
 const BARE_MIB: u64 = 4;
+/// Enough for uploads, which leave 256 MiB free.
+const DISK_FOR_BLOBS_MIB: u64 = 512;
+/// Enough for the log, and too little for copies from other nodes.
+const TIGHT_MIB: u64 = 100;
 /// From the moment there is space to the first command that is acknowledged.
 const RESUMES_WITHIN: Duration = Duration::from_secs(10);
 
-async fn start() -> Option<(Cluster, Run)> {
-    let shape = Shape::default();
-    let disks = match Disk::mount_each(shape.nodes, DISK_MIB) {
-        Ok(disks) => disks,
+async fn cluster_on(shape: Shape, disk_mib: u64) -> Option<Cluster> {
+    match Disk::mount_each(shape.nodes, disk_mib) {
+        Ok(disks) => Some(Cluster::start_on(shape, disks).await),
         Err(reason) => {
             skipped(&reason);
-            return None;
+            None
         }
-    };
-    let cluster = Cluster::start_on(shape, disks).await;
+    }
+}
+
+async fn start() -> Option<(Cluster, Run)> {
+    let cluster = cluster_on(Shape::default(), DISK_MIB).await?;
     let run = Run::start(PLAN, cluster.known()).await;
     run.goes_on(A_WHILE).await;
     Some((cluster, run))
@@ -91,4 +98,36 @@ async fn nodes_whose_disks_are_all_full_refuse_read_on_and_resume() {
     }
     resumes(&cluster, &all, &run).await;
     close("all disks full", cluster, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_is_nearly_full_takes_no_copies_of_blobs() {
+    let shape = Shape { shards: 1, ..Shape::default() };
+    let Some(cluster) = cluster_on(shape, DISK_FOR_BLOBS_MIB).await else { return };
+    let leader = cluster.leader_of(0);
+    let others = cluster.all_but(leader);
+    let (tight, roomy) = (others[0], others[1]);
+    let api = cluster.node(leader).api().await;
+    api.create_account("acme").await;
+    cluster.disk(tight).fill_but(TIGHT_MIB);
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(3 << 20).collect();
+    let hash = blake3::hash(&bytes).to_hex().to_string();
+    let length = bytes.len().to_string();
+    let begun = async || {
+        let reply =
+            ask(&cluster, leader, "POST", "/v1/accounts/acme/uploads", &[("upload-length", &length)], b"").await;
+        reply.header("location").map(str::to_owned)
+    };
+    let path = eventually(WAIT_MAX, "the formats to be raised", begun).await;
+    let all = [("content-type", "application/offset+octet-stream"), ("upload-offset", "0")];
+    let sent = ask(&cluster, leader, "PATCH", &path, &all, &bytes).await;
+    assert_eq!((sent.status, sent.header("upload-blob")), (204, Some(hash.as_str())), "{}", sent.text());
+
+    let has = |node: u64| cluster.node(node).data_dir().join("blobs").join(&hash[..2]).join(&hash).exists();
+    cluster.node(tight).logged("the refused copy", |line| line["message"] == "a blob could not be brought");
+    assert_eq!((has(leader), has(tight), has(roomy)), (true, false, true));
+    assert_eq!(cluster.node(tight).api().await.blob("acme", &hash).await, bytes, "by way of those that have it");
+    cluster.disk(tight).free();
+    cluster.placed().await;
+    cluster.stop_and_compare().await;
 }

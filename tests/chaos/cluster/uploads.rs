@@ -4,7 +4,15 @@ use steward_tests::harness::{Cluster, Reply, Shape, WAIT_MAX, eventually, header
 
 const BYTES: &[u8] = b"0123456789";
 
-async fn ask(cluster: &Cluster, node: u64, method: &str, path: &str, pairs: &[(&str, &str)], body: &[u8]) -> Reply {
+/// A request of tus.
+pub(crate) async fn ask(
+    cluster: &Cluster,
+    node: u64,
+    method: &str,
+    path: &str,
+    pairs: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
     let key = format!("Bearer {}", cluster.node(node).key());
     let all = [&[("authorization", key.as_str()), ("tus-resumable", "1.0.0")], pairs].concat();
     cluster.node(node).request(method, path, &headers(&all), body).await

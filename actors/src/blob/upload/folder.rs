@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use steward_cluster::clock::Timestamp;
 
-use super::{FREE_BYTES_MIN, UploadId};
+use super::UploadId;
+use crate::blob::space::{self, UPLOADS_FREE_BYTES_MIN};
 use crate::domain::ids::AccountId;
 
 const DESCRIPTION: &str = "json";
@@ -108,9 +109,7 @@ impl Folder {
 
     /// Refuses before files of clients take the room that everything else needs.
     pub(super) fn check_space(&self) -> io::Result<()> {
-        let space = rustix::fs::statvfs(&self.0)?;
-        let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
-        if free_bytes < FREE_BYTES_MIN { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        space::check(&self.0, UPLOADS_FREE_BYTES_MIN)
     }
 
     /// Where the bytes of an upload are.

@@ -49,12 +49,8 @@ const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 const CHUNK_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a request waits for the one before it to let go.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How often it is looked whether the disk has space.
-const SPACE_EVERY_BYTES: u64 = 1 << 20;
 /// Bytes that may be written and not yet be on disk.
 const SYNC_EVERY_BYTES: u64 = 16 << 20;
-/// Bytes of the disk that uploads leave free: well above what the log keeps for itself.
-const FREE_BYTES_MIN: u64 = 256 << 20;
 /// How often uploads are looked through for those whose time is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of what a client says of a file.

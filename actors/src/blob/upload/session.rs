@@ -18,12 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::checksum::Summing;
 use super::folder::{Description, Folder, Mark};
-use super::{
-    CHUNK_WAIT_MAX, Checksum, Progress, SPACE_EVERY_BYTES, SYNC_EVERY_BYTES, TURN_WAIT_MAX, UPLOAD_LIFE, UploadError,
-    UploadId,
-};
+use super::{CHUNK_WAIT_MAX, Checksum, Progress, SYNC_EVERY_BYTES, TURN_WAIT_MAX, UPLOAD_LIFE, UploadError, UploadId};
 use crate::blob::store::hash_file;
-use crate::blob::{BlobHash, BlobStore};
+use crate::blob::{BlobHash, BlobStore, space};
 use crate::domain::account::BlobUploaded;
 use crate::domain::ids::AccountId;
 
@@ -147,9 +144,9 @@ impl Turn {
             if length(&piece) > bytes - writer.written {
                 return Err(UploadError::TooLong { bytes });
             }
-            let before = writer.written / SPACE_EVERY_BYTES;
+            let before = writer.written;
             writer.write(&piece).await?;
-            if writer.written / SPACE_EVERY_BYTES > before {
+            if space::is_due(before, writer.written) {
                 tools.folder.check_space()?;
             }
             if let Some(summing) = &mut summing {

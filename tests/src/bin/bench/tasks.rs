@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use hdrhistogram::Histogram;
 use steward_cluster::clock::{Clock as _, SystemClock};
-use steward_proto::account::v1::CreateAccountRequest;
 use steward_proto::account::v1::account_service_client::AccountServiceClient;
+use steward_proto::account::v1::{CreateAccountRequest, SetTaskLimitsRequest, TaskLimits};
 use steward_proto::event::v1::ListEventsRequest;
 use steward_proto::event::v1::event_service_client::EventServiceClient;
 use steward_proto::job::v1::CreateJobRequest;
@@ -25,8 +25,10 @@ use crate::{Settings, figure};
 /// Accounts with little.
 const CALM: usize = 99;
 /// Jobs of each of them in a round, and of the account that has nine of ten.
-const JOBS_CALM: usize = 1;
-const JOBS_BUSY: usize = 891;
+const JOBS_CALM: usize = 10;
+const JOBS_BUSY: usize = 9_010;
+/// So many of its jobs may be open.
+const OPEN_JOBS_BUSY: u32 = 10_000;
 /// Jobs of each account when all have the same.
 const JOBS_EVEN: usize = 100;
 /// Calls at the same time.
@@ -64,6 +66,9 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
     for (node, api) in [(&many, &api), (&one, &api_of_one)] {
         found(api, &accounts).await?;
         raised(node).await?;
+        let limits = TaskLimits { open_jobs_max: OPEN_JOBS_BUSY, ..TaskLimits::default() };
+        let request = SetTaskLimitsRequest { account_id: busy.clone(), task_limits: Some(limits) };
+        AccountServiceClient::new(api.clone()).set_task_limits(request).await.context("the limits are refused")?;
     }
     let peer = NoOps::start(settings)?;
     let (mut rounds, mut alone, mut beside) = (vec![], vec![], vec![]);
