@@ -32,7 +32,7 @@ impl Link<'_> {
     pub(crate) fn path(&self, auth: &Authenticator, sealer: &Sealer) -> Result<String, Refused> {
         let Self { account, hash, expires_at } = *self;
         let absent = || Refused::absent("account", account.as_str());
-        let wrapped_key = auth.router.account(account)?.ok_or_else(absent)?.wrapped_key;
+        let wrapped_key = auth.router.reads().outline(account)?.ok_or_else(absent)?.wrapped_key;
         let signature = sealer.sign(&wrapped_key, PURPOSE, self.text().as_bytes()).map_err(|_| {
             tracing::error!(%account, "the key of an account does not open");
             Refused::new(Code::Internal, "the link cannot be signed; the node's log says more")
@@ -50,7 +50,7 @@ impl Link<'_> {
         now: Timestamp,
     ) -> Result<AccountReader, Refused> {
         let invalid = || Refused::new(Code::LinkInvalid, "the signature of the link does not hold");
-        let wrapped_key = auth.router.account(self.account)?.ok_or_else(invalid)?.wrapped_key;
+        let wrapped_key = auth.router.reads().outline(self.account)?.ok_or_else(invalid)?.wrapped_key;
         let signature = hex::decode(signature).map_err(|_| invalid())?;
         let vouched = sealer.vouched(&wrapped_key, PURPOSE, self.text().as_bytes(), &signature);
         if !vouched.map_err(|_| invalid())? {

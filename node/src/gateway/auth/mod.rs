@@ -77,7 +77,7 @@ impl Authenticator {
 
     /// Whether the account is there, for callers that may touch any.
     pub(super) fn exists(&self, account: &AccountId) -> Result<bool, Refused> {
-        Ok(self.router.account(account)?.is_some())
+        Ok(self.router.reads().outline(account)?.is_some())
     }
 
     fn look_up(&self, account: &AccountId, key: &str, hash: blake3::Hash) -> Result<Arc<KnownKey>, Refused> {

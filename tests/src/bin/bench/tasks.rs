@@ -35,7 +35,7 @@ const JOBS_EVEN: usize = 100;
 const CALLS: usize = 64;
 /// How far ahead the jobs start: by then all of them are asked for.
 const AHEAD: Duration = Duration::from_secs(1);
-const AHEAD_FOR_EACH: Duration = Duration::from_micros(600);
+const AHEAD_FOR_EACH: Duration = Duration::from_millis(1);
 /// How often it is looked whether all have ended, and how long they may take.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const ENDS_MAX: Duration = Duration::from_secs(120);
