@@ -18,9 +18,9 @@ use super::{endpoint_rows, source_rows};
 use crate::blob::BlobHash;
 use crate::codec::{Barrier, decode_feed_row, time_of_feed_row};
 use crate::domain::account::limits::SOURCES_MAX;
-use crate::domain::account::{Account, Endpoint, Event, Pending, Source, WebhookAccepted};
+use crate::domain::account::{Account, ApiKey, Endpoint, Event, Pending, Source, WebhookAccepted};
 use crate::domain::budget::Purse;
-use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, ScheduleId, SourceId, of};
+use crate::domain::ids::{AccountId, ConsumerId, EndpointId, Id, JobId, KeyId, ScheduleId, SourceId, of};
 use crate::domain::job::Job;
 use crate::domain::schedule::Schedule;
 use crate::domain::task::TaskLimits;
@@ -94,6 +94,11 @@ impl Reads {
     pub fn outline(&self, account: &AccountId) -> Result<Option<Account>, ReadError> {
         let (account, _) = outline(&*self.store, self.place(account))?;
         Ok(Some(account).filter(|account| account.created_at.is_some()))
+    }
+
+    /// One of an account's keys.
+    pub fn key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKey>, ReadError> {
+        self.place(account).read(&*self.store, Family::Key, key.as_str())
     }
 
     /// The source whose URL ends in this token.

@@ -73,11 +73,12 @@ impl Out {
     }
 }
 
-/// A value as people read it.
+/// A value as people read it. Much of it was said by others, whose control characters would speak to the terminal.
 fn cell(value: &Value) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.chars().map(shown).collect(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
@@ -91,4 +92,17 @@ pub(super) fn reader_left(error: &anyhow::Error) -> bool {
 /// One line on stderr, with the whole chain of causes.
 pub(super) fn complain(error: &anyhow::Error) {
     writeln!(io::stderr(), "steward: {error:#}").ok(); // Nobody listens: the exit code says it too.
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_others_said_does_not_speak_to_the_terminal() {
+        assert_eq!(cell(&json!("a\u{1b}[2Jb\r\u{9b}c\nd")), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\nd");
+        assert_eq!(cell(&json!(["a", 1, null])), "a, 1, ");
+    }
 }

@@ -6,7 +6,7 @@ use steward_proto::job::v1 as pb;
 use super::client::Client;
 use super::show;
 
-/// The length of a bar in characters; two are a border.
+/// The length of a bar in characters, between its borders.
 const BAR_WIDTH: usize = 24;
 /// Full, and the eighths of the character at a bar's end.
 const CELLS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -119,13 +119,14 @@ fn decision(facts: &Value) -> String {
     }
 }
 
-/// What a task left: its blobs, the one without a name first.
+/// What a task left: the blob it is about first, then the others, by their names where they have some.
 fn results(task: &Value) -> Vec<Value> {
     let result = &task["result"];
     let row = |name: &str, blob: &Value| json!({"result": name, "of": task["task"], "blob": blob});
     let own = result["blob"].as_str().map(|_| row(&about(result), &result["blob"]));
-    let named = result["blobs"].as_object().into_iter().flatten();
-    own.into_iter().chain(named.map(|(name, blob)| row(name, blob))).collect()
+    let named = result["blobs"].as_object().into_iter().flatten().map(|(name, blob)| row(name, blob));
+    let listed = result["blobs"].as_array().into_iter().flatten().map(|blob| row("", blob));
+    own.into_iter().chain(named).chain(listed).collect()
 }
 
 /// Kind, size and length of a blob, as far as its task told them.
@@ -199,6 +200,9 @@ mod tests {
             json!({"result": "vtt", "of": "storyboard", "blob": "bb"}),
         ];
         assert_eq!(results(&task), wanted);
+        let ladder = json!({"task": "hls", "result": {"blob": "aa", "blobs": ["bb", "cc"]}});
+        let blobs: Vec<Value> = results(&ladder).into_iter().map(|row| row["blob"].clone()).collect();
+        assert_eq!(blobs, ["aa", "bb", "cc"]);
         assert!(results(&json!({"task": "probe", "result": {"status": "complete"}})).is_empty());
         assert!(results(&json!({"task": "encode-1"})).is_empty());
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
 use steward_actors::domain::account::Role;
-use steward_actors::domain::ids::AccountId;
+use steward_actors::domain::ids::{AccountId, KeyId};
 use steward_cluster::clock::Clock;
 
 pub(crate) use cache::{KnownKey, KnownKeys};
@@ -82,15 +82,13 @@ impl Authenticator {
 
     fn look_up(&self, account: &AccountId, key: &str, hash: blake3::Hash) -> Result<Arc<KnownKey>, Refused> {
         let before = self.keys.revocations();
-        let state = self.router.account(account)?.ok_or_else(refused)?;
-        let found = state.keys.iter().find(|(id, _)| id.as_str() == key).ok_or_else(refused)?;
-        let (id, kept) = found;
+        let key = KeyId::parse(key).map_err(|_| refused())?;
+        let kept = self.router.reads().key(account, &key)?.ok_or_else(refused)?;
         // `blake3::Hash` compares in constant time.
         if blake3::Hash::from_bytes(kept.hash) != hash {
             return Err(refused());
         }
-        let known =
-            KnownKey { account: account.clone(), key: id.clone(), role: kept.role, expires_at: kept.expires_at };
+        let known = KnownKey { account: account.clone(), key, role: kept.role, expires_at: kept.expires_at };
         Ok(self.keys.remember(hash, known, before))
     }
 }

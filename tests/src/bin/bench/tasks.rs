@@ -97,14 +97,15 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
         Figure::new("tasks", format!("accounts{}-even", CALM + 1), metric, &rounds.iter().map(of).collect::<Vec<_>>())
     };
     report.add(figure("rate_per_s", &|round| round.rate_per_s).want(Want::AtLeast(RATE_WANTED)));
+    let mut cpu = figure("cpu_ms_per_op", &|round| round.cpu_ms);
     if peer.is_some() {
-        let rates: Vec<f64> = worked_off.iter().map(|of| of.rate_per_s).collect();
-        let versus = figure("rate_per_s", &|round| round.rate_per_s).versus(NoOps::NAME, &rates);
-        report.add(versus.want(Want::AtLeast(RATE_OF_PEER_WANTED)));
-        let cpu: Vec<f64> = worked_off.iter().map(|of| of.cpu_ms).collect();
-        report.add(figure("cpu_ms_per_op", &|round| round.cpu_ms).versus(NoOps::NAME, &cpu));
+        let of_peer = |of: fn(&WorkedOff) -> f64| worked_off.iter().map(of).collect::<Vec<_>>();
+        let rate = figure("rate_per_s", &|round| round.rate_per_s);
+        let rate = rate.versus(NoOps::NAME, &of_peer(|run| run.rate_per_s));
+        report.add(rate.want(Want::AtLeast(RATE_OF_PEER_WANTED)));
+        cpu = cpu.versus(NoOps::NAME, &of_peer(|run| run.cpu_ms));
     }
-    report.add(figure("cpu_ms_per_op", &|round| round.cpu_ms));
+    report.add(cpu);
     report.add(figure("client_cpu_cores", &|round| round.own_cores));
     report.add(figure("other_cpu_cores", &|round| round.other_cores));
     let waits = Figure::new("tasks", "nine-of-ten", "wait_p99_ms", &beside);

@@ -292,6 +292,26 @@ fn leases_are_given_within_the_limits_of_the_account() {
     }
 }
 
+#[test]
+fn an_account_has_room_for_the_usual_jobs_or_those_it_was_given() {
+    let mut full = account(&[created()]);
+    let mut asked_with = |open_jobs_max: Option<u32>| {
+        if open_jobs_max.is_some() {
+            let limits = TaskLimits { open_jobs_max, ..TaskLimits::default() };
+            full.evolve(full.last_seq + 1, NOW, 0, &Event::TaskLimitsSet { limits });
+        }
+        while full.jobs.len() < usize::try_from(OPEN_JOBS_MAX).unwrap() {
+            let id = format!("summarize-{}", full.last_seq + 1);
+            full.evolve(full.last_seq + 1, NOW, 0, &requested(&id, "summarize"));
+        }
+        decide(&full, &Facts::default(), &asked(create(JobOptions::default())), NOW).map(drop)
+    };
+    let refused = |max| Err(Rejection::Limit { what: "open jobs", max });
+    assert_eq!(asked_with(None), refused(1_000));
+    assert_eq!(asked_with(Some(1_001)), Ok(()));
+    assert_eq!(asked_with(Some(900)), refused(900));
+}
+
 proptest! {
     /// Leases are counted, not slots: whatever attempts come to, and however often leaders forget, the limit is met and
     /// never passed, and when all have ended all of it is there again.

@@ -13,7 +13,7 @@ use crate::domain::budget::Amounts;
 use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
 use crate::domain::pattern::Pattern;
-use crate::domain::task::{OPEN_JOBS_MAX, TaskId, TaskKind, TaskLimits};
+use crate::domain::task::{TaskId, TaskKind};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -273,7 +273,7 @@ fn an_idempotency_key_gets_the_first_answer_and_no_other_request() {
 }
 
 #[test]
-fn a_job_needs_its_input_and_room() {
+fn a_job_needs_its_input() {
     let create = |kind: &str, input: Value| Command::CreateJob {
         kind: JobKind::parse(kind).unwrap(),
         input,
@@ -294,19 +294,6 @@ fn a_job_needs_its_input_and_room() {
             other => panic!("{kind}: {other:?}"),
         }
     }
-    let mut full = account(&[created()]);
-    for n in 0..OPEN_JOBS_MAX {
-        full.evolve(full.last_seq + 1, NOW, 0, &requested(&format!("summarize-{n}"), "summarize"));
-    }
-    let rejection = decide(&full, &Facts::default(), &asked(create("summarize", json!({"text": "t"}))), NOW);
-    assert_eq!(rejection, Err(Rejection::Limit { what: "open jobs", max: 1_000 }));
-    let mut limited = |open_jobs_max: u32| {
-        let limits = TaskLimits { open_jobs_max: Some(open_jobs_max), ..TaskLimits::default() };
-        full.evolve(full.last_seq + 1, NOW, 0, &Event::TaskLimitsSet { limits });
-        decide(&full, &Facts::default(), &asked(create("summarize", json!({"text": "t"}))), NOW).map(drop)
-    };
-    assert_eq!(limited(1_001), Ok(()));
-    assert_eq!(limited(900), Err(Rejection::Limit { what: "open jobs", max: 900 }));
 }
 
 #[test]
