@@ -228,6 +228,9 @@ fn a_restart_needs_an_ended_job_that_is_kept_and_room() {
     }
     let refused = decide(&full, &facts, &asked(restart(id)), NOW);
     assert_eq!(refused, Err(Rejection::Limit { what: "open jobs", max: 1_000 }));
+    let limits = TaskLimits { open_jobs_max: Some(OPEN_JOBS_MAX + 1), ..TaskLimits::default() };
+    full.evolve(full.last_seq + 1, NOW, 0, &Event::TaskLimitsSet { limits });
+    assert_eq!(decide(&full, &facts, &asked(restart(id)), NOW).map(drop), Ok(()));
 }
 
 #[test]

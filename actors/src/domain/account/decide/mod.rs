@@ -192,6 +192,8 @@ mod delivery_tests;
 #[cfg(test)]
 mod job_tests;
 #[cfg(test)]
+mod playbook_tests;
+#[cfg(test)]
 mod schedule_tests;
 #[cfg(test)]
 mod source_tests;

@@ -8,11 +8,10 @@ use super::*;
 use crate::domain::account::command::{Idempotency, RetryAsked, TaskRef};
 use crate::domain::account::event::{KeptRequest, ReleaseReason, SourceCreated, WebhookAccepted};
 use crate::domain::account::limits::{BATCH_ITEMS_MAX, TASK_FAILURES_MAX};
-use crate::domain::account::state::{Playbook, Trust};
+use crate::domain::account::state::Trust;
 use crate::domain::budget::Amounts;
-use crate::domain::ids::{AccountId, ConsumerId, JobId, PlaybookId, SourceId};
+use crate::domain::ids::{AccountId, ConsumerId, JobId, SourceId};
 use crate::domain::job::{Failure, Job, JobKind, JobOptions, TaskState};
-use crate::domain::pattern::Pattern;
 use crate::domain::task::{TaskId, TaskKind};
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
@@ -40,7 +39,7 @@ pub(super) fn created() -> Event {
     Event::AccountCreated { display_name: "Acme".to_owned(), wrapped_key: vec![1] }
 }
 
-fn source() -> Event {
+pub(super) fn source() -> Event {
     Event::SourceCreated(SourceCreated {
         source: SourceId::parse("zoom").unwrap(),
         scheme: "zoom-v0".to_owned(),
@@ -51,7 +50,7 @@ fn source() -> Event {
     })
 }
 
-fn webhook(body: &str) -> WebhookAccepted {
+pub(super) fn webhook(body: &str) -> WebhookAccepted {
     WebhookAccepted {
         source: SourceId::parse("zoom").unwrap(),
         provider: "zoom".to_owned(),
@@ -65,13 +64,8 @@ fn webhook(body: &str) -> WebhookAccepted {
     }
 }
 
-fn accept(webhook: WebhookAccepted) -> Command {
+pub(super) fn accept(webhook: WebhookAccepted) -> Command {
     Command::AcceptWebhooks(vec![webhook])
-}
-
-fn playbook(input: Value) -> Event {
-    let rule = Playbook { on: Pattern::parse("webhook.zoom.**").unwrap(), job: JobKind::Call, input };
-    Event::PlaybookPut { playbook: PlaybookId::parse("calls").unwrap(), rule }
 }
 
 pub(super) fn requested(id: &str, kind: &str) -> Event {
@@ -177,79 +171,6 @@ fn the_first_new_event_of_a_batch_keeps_its_request() {
     let unkept = Command::AcceptWebhooks(vec![plain("d1"), plain("d2")]);
     let accepted = |id: &str| Event::WebhookAccepted(plain(id));
     check(&given, unkept, &Ok(vec![accepted("d1"), accepted("d2")]));
-}
-
-#[test]
-fn playbooks_of_today_follow_a_webhook_of_before() {
-    let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
-    let again = |body: &str| Command::FollowAgain(webhook(body));
-    let (playbook, kind, input) = (PlaybookId::parse("calls").unwrap(), JobKind::Call, json!({"url": "https://a/b"}));
-    let wanted = Event::JobRequested {
-        job: job("call-4"),
-        kind,
-        input,
-        playbook: Some(playbook.clone()),
-        options: JobOptions::default(),
-    };
-    check(&given, again(r#"{"url": "https://a/b"}"#), &Ok(vec![wanted]));
-    let reason = "the event has no /body/url".to_owned();
-    check(&given, again("{}"), &Ok(vec![Event::PlaybookFailed { playbook, reason }]));
-    check(&given[..2], again("{}"), &Ok(vec![]));
-}
-
-#[test]
-fn playbooks_follow_each_event_of_a_batch_and_tell_a_failure_once() {
-    let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
-    let of = |id: &str, body: &str| WebhookAccepted { delivery_ids: vec![id.to_owned()], ..webhook(body) };
-    let (one, two) = (of("d1", r#"{"url": "https://a/b"}"#), of("d4", r#"{"url": "https://a/c"}"#));
-    let (bad, worse) = (of("d2", "{}"), of("d3", "{}"));
-    let webhooks = vec![one.clone(), bad.clone(), worse.clone(), two.clone()];
-    let playbook = || PlaybookId::parse("calls").unwrap();
-    let wanted = |id: &str, url: &str| Event::JobRequested {
-        job: job(id),
-        kind: JobKind::Call,
-        input: json!({"url": url}),
-        playbook: Some(playbook()),
-        options: JobOptions::default(),
-    };
-    let failed = Event::PlaybookFailed { playbook: playbook(), reason: "the event has no /body/url".to_owned() };
-    let accepted = Event::WebhookAccepted;
-    let events = vec![
-        accepted(one),
-        wanted("call-5", "https://a/b"),
-        accepted(bad),
-        failed,
-        accepted(worse),
-        accepted(two),
-        wanted("call-10", "https://a/c"),
-    ];
-    check(&given, Command::AcceptWebhooks(webhooks), &Ok(events));
-}
-
-#[test]
-fn a_playbook_asks_for_its_job_in_the_same_decision() {
-    let given = [created(), source(), playbook(json!({"url": "{{/body/url}}"}))];
-    let command = accept(webhook(r#"{"url": "https://a/b"}"#));
-    let wanted = Event::JobRequested {
-        job: job("call-5"),
-        kind: JobKind::Call,
-        input: json!({"url": "https://a/b"}),
-        playbook: Some(PlaybookId::parse("calls").unwrap()),
-        options: JobOptions::default(),
-    };
-    check(&given, command, &Ok(vec![Event::WebhookAccepted(webhook(r#"{"url": "https://a/b"}"#)), wanted]));
-
-    let reason = "the event has no /body/url".to_owned();
-    let failed = Event::PlaybookFailed { playbook: PlaybookId::parse("calls").unwrap(), reason };
-    check(&given, accept(webhook("{}")), &Ok(vec![Event::WebhookAccepted(webhook("{}")), failed]));
-}
-
-#[test]
-fn a_playbook_cannot_follow_its_own_jobs() {
-    let rule = Playbook { on: Pattern::parse("job.*").unwrap(), job: JobKind::Call, input: json!({}) };
-    let put = Command::PutPlaybook { playbook: PlaybookId::parse("loop").unwrap(), rule };
-    let rejection = decide(&account(&[created()]), &Facts::default(), &asked(put), NOW);
-    assert!(matches!(rejection, Err(Rejection::Invalid { field: "playbook.on", .. })));
 }
 
 #[test]
