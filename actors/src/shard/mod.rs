@@ -38,9 +38,15 @@ mod wake;
 mod writer;
 
 #[cfg(test)]
+mod digest_tests;
+#[cfg(test)]
 mod entries_tests;
 #[cfg(test)]
 mod listing_tests;
+#[cfg(test)]
+mod projection_commands;
+#[cfg(test)]
+mod projection_model;
 #[cfg(test)]
 mod projection_tests;
 
